@@ -1,0 +1,157 @@
+"""Checks 9 and 10: the bytes of checkpoints against their records and model.json."""
+
+from evidence import digest, tensors
+from evidence.pack import CHECKPOINTS, MODEL, checkpoint_name, checkpoint_path
+from evidence.packfiles import CheckpointLine, TensorSpec
+from evidence.records import CHECKPOINT_FILES, CheckpointAction, FileDigest
+from evidence.subject import (
+    Difference,
+    Differs,
+    Good,
+    Shape,
+    Subject,
+    event_place,
+    first_difference,
+    plural,
+)
+
+_MODEL_FILE = "model.safetensors"
+_DIGEST_OF = {
+    _MODEL_FILE: "model_digest",
+    "optimizer.safetensors": "optimizer_digest",
+    "state.safetensors": "state_digest",
+}
+
+
+def recorded(subject: Subject) -> Good:
+    """(9) Each checkpoint's files and states have the digests of its record."""
+    written: dict[int, CheckpointLine] = {}
+    pruned: set[int] = set()
+    for record in subject.checkpoints:
+        if record.action is CheckpointAction.WRITTEN:
+            written[record.step] = record
+        else:
+            _require_same_record(written.get(record.step), record)
+            pruned.add(record.step)
+    _refuse_unrecorded(subject, written)
+    kept = 0
+    for step, record in sorted(written.items()):
+        if step in pruned and not _is_there(subject, step):
+            continue
+        _require_files(subject, record)
+        kept += 1
+    return Good(plural(kept, "checkpoint"), f"{len(written) - kept} pruned")
+
+
+def _is_there(subject: Subject, step: int) -> bool:
+    return any(subject.has(checkpoint_path(step, name)) for name in CHECKPOINT_FILES)
+
+
+def _require_same_record(written: CheckpointLine | None, pruned: CheckpointLine) -> None:
+    """A pruned record repeats the one of the checkpoint."""
+    fields = ("files", *_DIGEST_OF.values())
+    if written is not None and all(getattr(written, f) == getattr(pruned, f) for f in fields):
+        return
+    raise Differs(
+        Difference(
+            f"checkpoint {pruned.step} was pruned, but its record is another or not there",
+            where=event_place(pruned),
+            expected="the record of the checkpoint" if written is None else event_place(written),
+            found="no earlier record" if written is None else "other digests",
+            meaning="a checkpoint was hidden behind a record of its deletion",
+        )
+    )
+
+
+def _refuse_unrecorded(subject: Subject, written: dict[int, CheckpointLine]) -> None:
+    names = {checkpoint_name(step) for step in written}
+    for path in sorted(subject.pack.files):
+        if path.startswith(f"{CHECKPOINTS}/") and path.split("/")[1] not in names:
+            raise Differs(
+                Difference(
+                    f"{path} belongs to no checkpoint of events.jsonl",
+                    where=path,
+                    expected="a record of it",
+                    found="none",
+                    meaning="a checkpoint was added, or its record removed",
+                )
+            )
+
+
+def _require_files(subject: Subject, record: CheckpointLine) -> None:
+    if set(record.files) != set(CHECKPOINT_FILES):
+        raise Differs(
+            Difference(
+                f"the record of checkpoint {record.step} names other files than the format",
+                where=f"{event_place(record)}, /files",
+                expected=", ".join(CHECKPOINT_FILES),
+                found=", ".join(sorted(record.files))[:200],
+            )
+        )
+    for name in CHECKPOINT_FILES:
+        _require_file(subject, record, name)
+
+
+def _require_file(subject: Subject, record: CheckpointLine, name: str) -> None:
+    """Digest of the bytes first; only then are they decoded, for the digest of the state."""
+    path = checkpoint_path(record.step, name)
+    data = subject.read(path)
+    found = subject.digests.get(path)
+    if found is None:
+        found = FileDigest(bytes=len(data), sha256=digest.of_bytes(data))
+    place = event_place(record)
+    meaning = "the checkpoint is not the one that the run reported"
+    if found != record.files[name]:
+        raise Differs(
+            Difference(
+                f"{path} is another file than {place} records",
+                where=path,
+                expected=f"{record.files[name].sha256}, {record.files[name].bytes} bytes",
+                found=f"{found.sha256}, {found.bytes} bytes",
+                meaning=meaning,
+            )
+        )
+    decoded = tensors.decode(data, name=path)
+    expected, actual = getattr(record, _DIGEST_OF[name]), digest.of_tensors(decoded)
+    if expected != actual:
+        raise Differs(
+            Difference(
+                f"the tensors of {path} have another state digest than {place} records",
+                where=path,
+                expected=expected,
+                found=actual,
+                meaning=meaning,
+            )
+        )
+    if name == _MODEL_FILE:
+        subject.tensors[record.step] = {key: (t.dtype, t.shape) for key, t in decoded.items()}
+
+
+def shapes(subject: Subject) -> Good:
+    """(10) Each checkpoint's model has the tensors of model.json: names, shapes, dtypes."""
+    if not subject.tensors:
+        return Good("no checkpoint")
+    specs = subject.model.tensors
+    expected = {spec.name: _as_json(_shape_of(spec)) for spec in specs}
+    for step, held in sorted(subject.tensors.items()):
+        found = {name: _as_json(shape) for name, shape in held.items()}
+        if found != expected:
+            pointer, wanted, actual = first_difference(expected, found)
+            raise Differs(
+                Difference(
+                    f"checkpoint {step} has other tensors than {MODEL}",
+                    where=f"{checkpoint_path(step, _MODEL_FILE)}, tensor {pointer[1:]}",
+                    expected=wanted,
+                    found=actual,
+                    meaning="the checkpoint is of another model than the run describes",
+                )
+            )
+    return Good(plural(len(subject.tensors), "checkpoint"), plural(len(specs), "tensor"))
+
+
+def _shape_of(spec: TensorSpec) -> Shape:
+    return spec.dtype, tuple(spec.shape)
+
+
+def _as_json(shape: Shape) -> str:
+    return f"{shape[0]} {list(shape[1])}"

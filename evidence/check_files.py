@@ -1,0 +1,185 @@
+"""Checks 1 to 3: the files of a pack against its manifest, and the manifest against its seal."""
+
+import hashlib
+from collections.abc import Iterable
+
+from evidence import archive, digest
+from evidence.errors import BadSignature, IntegrityError, InvalidInput
+from evidence.pack import (
+    DESCRIPTIONS,
+    MANIFEST,
+    MANIFEST_SHA256,
+    REQUIRED,
+    SEAL_ENVELOPE,
+    SEAL_KEY,
+    UNLISTED,
+    checkpoint_path,
+    checkpoint_step,
+    is_known,
+)
+from evidence.records import CHECKPOINT_FILES, FileDigest
+from evidence.seal import require_sealed
+from evidence.signing import PublicKey
+from evidence.subject import Difference, Differs, Good, Subject, plural, size
+
+_CHUNK_BYTES = 1 << 20
+
+
+def complete(subject: Subject) -> Good:
+    """(1) The pack has the files of the manifest and the format, and no others."""
+    subject.require_sealed()
+    held = set(subject.pack.files)
+    _refuse_missing(set(UNLISTED) - held, "every sealed pack has it")
+    listed = set(subject.manifest.files)
+    _refuse_missing(set(REQUIRED) - listed, "every manifest lists it")
+    _refuse_missing(listed - held, "manifest.json lists it")
+    _refuse_missing(_companions(listed) - listed, "a file that goes with it is there")
+    _refuse_extra(held - listed - set(UNLISTED), "manifest.json does not list it")
+    _refuse_extra({path for path in listed if not is_known(path)}, "no pack has such a file")
+    return Good(plural(len(held), "file"))
+
+
+def _companions(listed: set[str]) -> set[str]:
+    """Return the files that must be there because another is."""
+    described = set(DESCRIPTIONS) if listed & set(DESCRIPTIONS) else set()
+    steps = {path.split("/")[1] for path in listed if path.startswith("checkpoints/step_")}
+    return described | {
+        checkpoint_path(checkpoint_step(name), file)
+        for name in steps
+        if is_known(f"checkpoints/{name}/{CHECKPOINT_FILES[0]}")
+        for file in CHECKPOINT_FILES
+    }
+
+
+def _refuse_missing(paths: Iterable[str], why: str) -> None:
+    for path in sorted(paths):
+        raise Differs(
+            Difference(
+                f"{path} is missing: {why}",
+                where=path,
+                expected="a file",
+                found="none",
+                meaning="a part of the evidence was removed",
+            )
+        )
+
+
+def _refuse_extra(paths: Iterable[str], why: str) -> None:
+    for path in sorted(paths):
+        raise Differs(
+            Difference(
+                f"{path} does not belong here: {why}",
+                where=path,
+                expected="none",
+                found="a file",
+                meaning="something was put into the pack after it was sealed, or beside its format",
+            )
+        )
+
+
+def digests(subject: Subject) -> Good:
+    """(2) Every file has the recorded size and SHA-256, the manifest itself included."""
+    subject.require_sealed()
+    stored = subject.read(MANIFEST_SHA256)
+    actual = digest.of_bytes(subject.read(MANIFEST))
+    if stored != f"{actual}\n".encode():
+        raise Differs(
+            Difference(
+                "manifest.json has another SHA-256 than manifest.sha256 says",
+                where=MANIFEST,
+                expected=stored[:80].decode("ascii", "backslashreplace").removesuffix("\n"),
+                found=actual,
+                meaning="manifest.json or manifest.sha256 was changed after sealing",
+            )
+        )
+    for path, expected in sorted(subject.manifest.files.items()):
+        if subject.has(path):  # a missing file is a finding of check 1
+            _require_digest(subject, path, expected)
+    total = sum(file.bytes for file in subject.digests.values())
+    return Good(size(total), plural(len(subject.digests), "file"))
+
+
+def _require_digest(subject: Subject, path: str, expected: FileDigest) -> None:
+    found = _hash(subject, path)
+    subject.digests[path] = found
+    meaning = "the file was changed after the manifest was written, or is of another pack"
+    if found.bytes != expected.bytes:
+        raise Differs(
+            Difference(
+                f"{path} has another size than the manifest says",
+                where=path,
+                expected=f"{expected.bytes} bytes",
+                found=f"{found.bytes} bytes",
+                meaning=meaning,
+            )
+        )
+    if found.sha256 != expected.sha256:
+        raise Differs(
+            Difference(
+                f"{path} has another SHA-256 than the manifest says",
+                where=path,
+                expected=expected.sha256,
+                found=found.sha256,
+                meaning=meaning,
+            )
+        )
+
+
+def _hash(subject: Subject, path: str) -> FileDigest:
+    state, count = hashlib.sha256(), 0
+    with subject.pack.open(path) as file:
+        while data := file.read(_CHUNK_BYTES):
+            state.update(data)
+            count += len(data)
+    return FileDigest(bytes=count, sha256=state.hexdigest())
+
+
+def signature(subject: Subject) -> Good:
+    """(3) The seal is the signature of this manifest by the key beside it."""
+    subject.require_sealed()
+    key = _public_key(subject)
+    trusted = subject.public_key
+    if trusted is not None and trusted.key_id != key.key_id:
+        raise Differs(
+            Difference(
+                "the pack is signed by another key than the given one",
+                where=SEAL_KEY,
+                expected=trusted.key_id,
+                found=key.key_id,
+                meaning="another service sealed this pack, or its seal was replaced",
+            )
+        )
+    try:
+        require_sealed(
+            archive.read(subject.pack, SEAL_ENVELOPE),
+            manifest=subject.read(MANIFEST),
+            public_key=key,
+        )
+    except BadSignature as error:
+        raise Differs(
+            Difference(
+                error.detail,
+                where=SEAL_ENVELOPE + (f", {error.field}" if error.field else ""),
+                expected=error.expected or "",
+                found=error.found or "",
+                meaning="the manifest, the seal or the key was changed after sealing",
+            )
+        ) from error
+    except IntegrityError as error:
+        raise Differs(Difference(f"{MANIFEST}: {error.detail}", where=MANIFEST)) from error
+    subject.key_id = key.key_id
+    known = "the given key" if trusted is not None else "compare the key id with one you trust"
+    return Good("Ed25519", f"signed by key {key.key_id}; {known}")
+
+
+def _public_key(subject: Subject) -> PublicKey:
+    try:
+        return PublicKey.from_pem(subject.read(SEAL_KEY))
+    except InvalidInput as error:
+        raise Differs(
+            Difference(
+                error.detail,
+                where=SEAL_KEY,
+                meaning="the key that should check the seal was changed",
+            )
+        ) from error

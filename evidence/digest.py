@@ -1,0 +1,75 @@
+"""SHA-256 digests of bytes, files and named tensors, as 64 lower-case hex digits."""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from evidence import canonical
+from evidence.errors import DigestMismatch, InvalidInput
+from evidence.tensors import RawTensor
+
+_HEX = re.compile(r"[0-9a-f]{64}")
+
+ZERO = "0" * 64
+"""What stands in place of a previous digest where there is none."""
+
+
+def of_bytes(data: bytes | memoryview) -> str:
+    """Return the SHA-256 of `data`."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def of_file(path: Path) -> str:
+    """Read the file at `path` in pieces and return its SHA-256.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def of_record(value: object) -> str:
+    """Return the SHA-256 of the canonical JSON of `value`."""
+    return of_bytes(canonical.encode(value))
+
+
+def of_tensors(tensors: Mapping[str, RawTensor]) -> str:
+    """Return the state digest of named tensors.
+
+    In name order (code points), for each tensor: the canonical JSON of
+    `{"dtype", "name", "shape"}`, then its elements as little-endian bytes in row-major order.
+    """
+    state = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        header = {"name": name, "dtype": tensor.dtype, "shape": list(tensor.shape)}
+        state.update(canonical.encode(header))
+        state.update(tensor.data)
+    return state.hexdigest()
+
+
+def require(value: str, *, field: str) -> str:
+    """Return `value` if it is a SHA-256 in lower-case hex.
+
+    Raises:
+        InvalidInput: It is not.
+    """
+    if not _HEX.fullmatch(value):
+        raise InvalidInput(
+            f"{field}: expected 64 lower-case hex digits, found {value[:80]!r}", field=field
+        )
+    return value
+
+
+def require_equal(thing: str, *, expected: str, found: str) -> None:
+    """Raise unless two digests are equal.
+
+    Raises:
+        DigestMismatch: They differ; both stand in the message.
+    """
+    if expected != found:
+        raise DigestMismatch(
+            f"{thing}: expected SHA-256 {expected}, found {found}", expected=expected, found=found
+        )

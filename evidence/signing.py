@@ -1,0 +1,258 @@
+"""The service's Ed25519 key, and statements signed with it.
+
+A signed thing is an in-toto Statement v1 in a DSSE envelope, both as canonical JSON, so that equal
+statements under one key are equal bytes. Sources: DSSE v1.0.2 (secure-systems-lab/dsse),
+in-toto Attestation Framework v1 (in-toto/attestation), RFC 8032.
+"""
+
+import base64
+import binascii
+import os
+import stat
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from evidence import canonical, digest
+from evidence.errors import BadSignature, ConfigError, InvalidInput
+from evidence.files import fsync_folder, no_space_as_storage_full
+
+PAYLOAD_TYPE = "application/vnd.in-toto+json"
+"""What a DSSE envelope of ours holds."""
+
+STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+"""`_type` of an in-toto Statement v1."""
+
+_ENVELOPE_FIELDS = {"payload", "payloadType", "signatures"}
+_SIGNATURE_FIELDS = {"keyid", "sig"}
+
+
+class PublicKey:
+    """An Ed25519 public key.
+
+    Args:
+        key: The key of the `cryptography` library.
+    """
+
+    def __init__(self, key: Ed25519PublicKey) -> None:
+        self._key = key
+        self.key_id = digest.of_bytes(key.public_bytes_raw())
+        """SHA-256 of the 32 raw bytes."""
+        self.pem = key.public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+        """PEM (RFC 8410 SubjectPublicKeyInfo)."""
+
+    @classmethod
+    def from_pem(cls, data: bytes) -> Self:
+        """Return the key in `data`, which must be exactly what `pem` would be.
+
+        Raises:
+            InvalidInput: It is not an Ed25519 public key, or spelled in another way.
+        """
+        try:
+            key = serialization.load_pem_public_key(data)
+        except (ValueError, UnsupportedAlgorithm) as error:
+            raise InvalidInput(f"expected a public key in PEM, found: {error}") from error
+        if not isinstance(key, Ed25519PublicKey):
+            raise InvalidInput(f"expected an Ed25519 public key, found {type(key).__name__}")
+        result = cls(key)
+        if result.pem != data:
+            raise InvalidInput("expected the PEM of the key alone, found other bytes around it")
+        return result
+
+    def require_signed(self, data: bytes, signature: bytes) -> None:
+        """Raise unless `signature` over `data` was made with this key.
+
+        Raises:
+            BadSignature: It was not.
+        """
+        try:
+            self._key.verify(signature, data)
+        except InvalidSignature as error:
+            raise BadSignature(
+                f"the signature does not verify under key {self.key_id}", expected=self.key_id
+            ) from error
+
+
+class SigningKey:
+    """The private key that a service signs with; it never leaves its file.
+
+    Args:
+        key: The key of the `cryptography` library.
+    """
+
+    def __init__(self, key: Ed25519PrivateKey) -> None:
+        self._key = key
+        self.public = PublicKey(key.public_key())
+
+    @property
+    def key_id(self) -> str:
+        """SHA-256 of the raw public key."""
+        return self.public.key_id
+
+    @classmethod
+    def open_or_create(cls, path: Path) -> Self:
+        """Read the key at `path`, or make one there that only its owner can read.
+
+        Of several processes that make it at once, one wins and all return its key.
+
+        Raises:
+            ConfigError: The file can be read by others, or holds no Ed25519 private key.
+            StorageFull: There is no space.
+            OSError: The file cannot be read or made.
+        """
+        if not path.exists():
+            _create(path)
+        return cls(_load(path))
+
+    def sign(self, data: bytes) -> bytes:
+        """Return the 64 bytes of the Ed25519 signature over `data`."""
+        return self._key.sign(data)
+
+
+def _create(path: Path) -> None:
+    """Make a new key file: written under another name, then linked, so that it is never half."""
+    pem = Ed25519PrivateKey.generate().private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    with no_space_as_storage_full(path.name):
+        # mkstemp opens with O_CREAT | O_EXCL and mode 0600.
+        descriptor, temporary = tempfile.mkstemp(prefix=".writing-", dir=path.parent)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(pem)
+                file.flush()
+                os.fsync(file.fileno())
+            os.link(temporary, path)
+        except FileExistsError:  # another process made it first
+            pass
+        finally:
+            Path(temporary).unlink()
+        fsync_folder(path.parent)
+
+
+def _load(path: Path) -> Ed25519PrivateKey:
+    with path.open("rb") as file:
+        mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+        if mode & 0o077:
+            raise ConfigError(
+                f"{path}: a signing key must be readable by its owner alone; found mode {mode:04o}",
+                expected="mode 0600",
+                found=f"mode {mode:04o}",
+                cure=f"chmod 600 {path}, and make a new key if others may have read it",
+            )
+        data = file.read()
+    try:
+        key = serialization.load_pem_private_key(data, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise ConfigError(f"{path}: expected an unencrypted PEM key, found: {error}") from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise ConfigError(f"{path}: expected an Ed25519 private key, found {type(key).__name__}")
+    return key
+
+
+def statement(
+    *, name: str, sha256: str, predicate_type: str, predicate: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return an in-toto Statement v1 about one file."""
+    return {
+        "_type": STATEMENT_TYPE,
+        "subject": [{"name": name, "digest": {"sha256": sha256}}],
+        "predicateType": predicate_type,
+        "predicate": dict(predicate),
+    }
+
+
+def pre_authentication_encoding(payload_type: str, payload: bytes) -> bytes:
+    """Return what DSSE signs: PAE(type, payload).
+
+    Source: DSSE v1.0.2, protocol.md, Signature Definition.
+    """
+    kind = payload_type.encode()
+    return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
+
+
+def sign_statement(key: SigningKey, statement: Mapping[str, Any]) -> bytes:
+    """Return a DSSE envelope with one signature over `statement`, as canonical JSON.
+
+    Raises:
+        InvalidInput: The statement is not JSON.
+    """
+    payload = canonical.encode(dict(statement))
+    signature = key.sign(pre_authentication_encoding(PAYLOAD_TYPE, payload))
+    return canonical.encode(
+        {
+            "payload": base64.b64encode(payload).decode(),
+            "payloadType": PAYLOAD_TYPE,
+            "signatures": [{"keyid": key.key_id, "sig": base64.b64encode(signature).decode()}],
+        }
+    )
+
+
+def verify_envelope(data: bytes, public_key: PublicKey) -> dict[str, Any]:
+    """Return the statement in a DSSE envelope that `public_key` signed.
+
+    Stricter than DSSE asks: one spelling only, so that no byte of an envelope can change unseen.
+
+    Raises:
+        BadSignature: The envelope is malformed, not canonical, or signed by another key.
+    """
+    try:
+        envelope = canonical.decode_canonical(data)
+        payload, signature = _take_apart(envelope, public_key)
+        public_key.require_signed(pre_authentication_encoding(PAYLOAD_TYPE, payload), signature)
+        return canonical.decode_canonical(payload)
+    except InvalidInput as error:
+        raise BadSignature(
+            f"the envelope is malformed: {error.detail}",
+            field=error.field,
+            expected=error.expected,
+            found=error.found,
+        ) from error
+
+
+def _take_apart(envelope: Mapping[str, Any], public_key: PublicKey) -> tuple[bytes, bytes]:
+    _require(set(envelope) == _ENVELOPE_FIELDS, "", str(sorted(_ENVELOPE_FIELDS)), sorted(envelope))
+    kind = envelope["payloadType"]
+    _require(kind == PAYLOAD_TYPE, "/payloadType", PAYLOAD_TYPE, kind)
+    signatures = envelope["signatures"]
+    is_one = isinstance(signatures, list) and len(signatures) == 1
+    _require(is_one, "/signatures", "a list of one signature", signatures)
+    found = signatures[0]
+    is_whole = isinstance(found, dict) and set(found) == _SIGNATURE_FIELDS
+    _require(is_whole, "/signatures/0", str(sorted(_SIGNATURE_FIELDS)), found)
+    key_id = public_key.key_id
+    _require(found["keyid"] == key_id, "/signatures/0/keyid", key_id, found["keyid"])
+    return (
+        _from_base64(envelope["payload"], "/payload"),
+        _from_base64(found["sig"], "/signatures/0/sig"),
+    )
+
+
+def _require(holds: bool, place: str, expected: str, found: object) -> None:  # noqa: FBT001 - a condition is what it takes
+    if not holds:
+        raise InvalidInput(
+            f"{place or 'top'}: expected {expected}, found {str(found)[:100]}",
+            field=place,
+            expected=expected,
+            found=str(found)[:100],
+        )
+
+
+def _from_base64(text: object, place: str) -> bytes:
+    """Return the bytes of standard base64 in its one canonical spelling."""
+    try:
+        data = base64.b64decode(text, validate=True) if isinstance(text, str) else b""
+    except (binascii.Error, ValueError):
+        data = b""
+    is_exact = bool(data) and base64.b64encode(data).decode() == text
+    _require(is_exact, place, "canonical base64", text)
+    return data

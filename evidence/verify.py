@@ -1,0 +1,170 @@
+"""Verification of an evidence pack with nothing but the pack: numbered checks, then a verdict.
+
+     1  files.complete         files as in the manifest; none missing, extra or unknown
+     2  files.digests          size and SHA-256 of every file; manifest.sha256 exact
+     3  seal.signature         the manifest is signed by the key in seal/
+     4  events.chain           events.jsonl is an unbroken chain from config.json on
+     5  metrics.chain          metrics.jsonl is one too, and holds exactly the metric events
+     6  run.story              config, provenance, seed, data, states and end agree
+     7  run.steps              steps consecutive and within the config; evaluations, checkpoints
+     8  run.learning_rate      every learning rate equals the schedule
+     9  checkpoints.digests    files and states of checkpoints as recorded
+    10  checkpoints.tensors    names, shapes and dtypes as in model.json
+    11  derived.files          run.json, loss_curve.csv, tinygrad.jsonl recomputed byte for byte
+    12  model.rebuilt          model.json is the model of config.json (needs tinygrad: injected)
+
+Ids are stable; numbers are the order. A check that needs another one which did not pass is not
+made and says so; all others go on. The functions are in `check_files`, `check_journals`,
+`check_run` and `check_checkpoints`; each is marked with its number.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+
+from evidence import check_checkpoints, check_files, check_journals, check_run
+from evidence.archive import Pack
+from evidence.errors import ServiceError
+from evidence.report import Check, Report, Result, report_of
+from evidence.signing import PublicKey
+from evidence.subject import DescribeModel, Differs, Good, NotCheckable, Subject
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One check of the list."""
+
+    number: int
+    id: str
+    title: str
+    needs: tuple[int, ...]
+    """Numbers of the checks that must have passed."""
+    run: Callable[[Subject], Good]
+
+
+RULES = (
+    Rule(1, "files.complete", "Pack is complete: the listed files and no others",
+         (), check_files.complete),
+    Rule(2, "files.digests", "Every file has the size and SHA-256 of the manifest",
+         (), check_files.digests),
+    Rule(3, "seal.signature", "Manifest is signed by the key in seal/",
+         (), check_files.signature),
+    Rule(4, "events.chain", "events.jsonl is unbroken and begins at the config",
+         (), check_journals.events),
+    Rule(5, "metrics.chain", "metrics.jsonl is unbroken and equals the events",
+         (4,), check_journals.metrics),
+    Rule(6, "run.story", "Config, provenance, seed, data and states agree",
+         (4,), check_run.story),
+    Rule(7, "run.steps", "Steps and checkpoints fit the config",
+         (5, 6), check_run.steps),
+    Rule(8, "run.learning_rate", "Every learning rate equals the schedule",
+         (5, 6), check_run.learning_rates),
+    Rule(9, "checkpoints.digests", "Checkpoints have their recorded digests",
+         (4,), check_checkpoints.recorded),
+    Rule(10, "checkpoints.tensors", "Checkpoints hold the tensors of model.json",
+         (9,), check_checkpoints.shapes),
+    Rule(11, "derived.files", "Derived files equal what the journals give",
+         (4, 6), check_run.derived_files),
+    Rule(12, "model.rebuilt", "model.json is the model that config.json describes",
+         (6,), check_run.rebuilt_model),
+)  # fmt: skip
+"""The one list of checks."""
+
+
+class Verification:
+    """One verification of one pack.
+
+    Args:
+        pack: The pack; see `archive.open_pack`.
+        public_key: The key that must have signed; None accepts any and reports it.
+        describe_model: Builds the model of a config.json and returns its model.json; None leaves
+            check 12 out.
+    """
+
+    def __init__(
+        self,
+        pack: Pack,
+        *,
+        public_key: PublicKey | None = None,
+        describe_model: DescribeModel | None = None,
+    ) -> None:
+        self._subject = Subject(pack, public_key, describe_model)
+        self._results: dict[int, Result] = {}
+        self._checks: list[Check] = []
+
+    def run(self) -> Iterator[Check]:
+        """Make the checks in order and yield each as it is done.
+
+        Raises:
+            OSError: A file of the pack cannot be read.
+        """
+        for rule in RULES:
+            check = self._run(rule)
+            self._results[rule.number] = check.result
+            self._checks.append(check)
+            yield check
+
+    def report(self) -> Report:
+        """Return the report of the checks that were made."""
+        return report_of(
+            self._checks,
+            pack=self._subject.pack.name,
+            run_id=self._run_id(),
+            sealed=self._subject.sealed,
+            key_id=self._subject.key_id,
+        )
+
+    def _run_id(self) -> str | None:
+        try:
+            return self._subject.manifest.run_id
+        except (Differs, ServiceError):
+            return None
+
+    def _run(self, rule: Rule) -> Check:
+        unmet = [n for n in rule.needs if self._results[n] is not Result.PASSED]
+        if unmet:
+            reason = f"needs check {' and '.join(map(str, unmet))}"
+            return _check(rule, result=Result.NOT_CHECKED, detail=reason)
+        begun = time.perf_counter()
+        try:
+            good = rule.run(self._subject)
+            check = _check(rule, result=Result.PASSED, count=good.count, detail=good.detail)
+        except Differs as error:
+            check = _check(rule, result=Result.FAILED, **asdict(error.difference))
+        except NotCheckable as error:
+            check = _check(rule, result=Result.NOT_CHECKED, detail=str(error))
+        except ServiceError as error:  # a damaged zip, a file beyond every limit
+            check = _check(rule, result=Result.FAILED, detail=error.detail)
+        return check.model_copy(update={"seconds": time.perf_counter() - begun})
+
+
+def _check(rule: Rule, *, result: Result, **fields: str) -> Check:
+    return Check(number=rule.number, id=rule.id, title=rule.title, result=result, **fields)
+
+
+def planned() -> list[Check]:
+    """Return all checks as pending, to be shown before they run."""
+    return [_check(rule, result=Result.PENDING) for rule in RULES]
+
+
+def run_checks(
+    pack: Pack, *, public_key: PublicKey | None = None, describe_model: DescribeModel | None = None
+) -> Iterator[Check]:
+    """Yield each check of a pack as it is done; see `Verification`."""
+    return Verification(pack, public_key=public_key, describe_model=describe_model).run()
+
+
+def verify(
+    pack: Pack, *, public_key: PublicKey | None = None, describe_model: DescribeModel | None = None
+) -> Report:
+    """Make all checks of a pack and return the report.
+
+    A pack that is not sealed is checked as far as that goes, and never passes.
+
+    Raises:
+        OSError: A file of the pack cannot be read.
+    """
+    verification = Verification(pack, public_key=public_key, describe_model=describe_model)
+    for _ in verification.run():
+        pass
+    return verification.report()
