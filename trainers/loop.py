@@ -1,0 +1,184 @@
+"""Training, top to bottom: load, step, measure, checkpoint, emit.
+
+A first start, a resume, a restart after a crash and a replay run this same code; only `start`
+differs. It opens no socket, names no folder and keeps nothing: events go to the sink.
+
+    batches      which samples a step sees
+    step         the compiled update
+    predict      the compiled forward pass
+    checkpoint   state to bytes and back
+    meters       time, memory, energy
+"""
+
+import math
+from dataclasses import dataclass
+
+from tinygrad import Device
+
+from evidence import clock as clocks
+from evidence import seed as run_seed
+from evidence.clock import Clock, utc_now
+from evidence.errors import DeviceMissing, TrainingDiverged
+from evidence.records import Checkpoint, EventSink, Log, Metric, Split
+from evidence.schedule import learning_rate
+from trainers import checkpoint, meters
+from trainers.batches import Batches
+from trainers.checkpoint import Start
+from trainers.config import RunConfig
+from trainers.data.images import Dataset
+from trainers.meters import EnergyMeter, Stopwatch
+from trainers.predict import Evaluation, Forward
+from trainers.step import Stepper, Update
+
+_CAPTURED_AFTER = 3
+"""Steps after which no kernel is left to compile: TinyJit runs once, captures, then replays."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run ended with."""
+
+    step: int
+    """Updates done, those before this start included."""
+    seed: str
+    """16 hex digits, as derived from config and data."""
+    last: Checkpoint | None
+    """The last checkpoint that this call took; None if the start was already at the end."""
+
+
+def train(
+    config: RunConfig, data: Dataset, start: Start, sink: EventSink, *, clock: Clock = utc_now
+) -> Outcome:
+    """Train from `start` to the last step and hand every event to `sink`, in order.
+
+    Args:
+        config: The run.
+        data: Its data set, verified.
+        start: `Start.fresh()`, or behind a checkpoint of the same run.
+        sink: Takes metrics, checkpoints and log events; may block.
+        clock: For timestamps.
+
+    Raises:
+        TrainingDiverged: The loss became NaN or infinite.
+        IntegrityError: `start` is not a checkpoint of this run.
+        DeviceMissing: The process was prepared for another device than the config names.
+        ConfigError: The batch is larger than the training split.
+    """
+    _require_device(config)
+    seed = run_seed.derive(config.as_json(), data.digests)
+    batches = Batches(config, data, seed=run_seed.as_integer(seed))
+    stepper = Stepper(config, seed=seed)
+    checkpoint.restore(stepper, start, seed=seed, cursor=batches.cursor(start.step + 1))
+    forward = Forward(config, stepper.model)
+    report = _Reporter(config, sink, clock)
+    last = None
+
+    for step in range(start.step + 1, config.steps + 1):
+        lr = learning_rate(config.schedule, peak=config.optimizer.lr, step=step, steps=config.steps)
+        with Stopwatch() as watch:
+            images, labels = batches.at(step)
+            update = stepper.update(images, labels, lr=lr, step=step)
+        _require_finite(update.loss, step)
+
+        report.update(update, step=step, done=step - start.step, lr=lr, watch=watch)
+        if config.is_checkpoint(step):
+            with Stopwatch() as watch:
+                evaluation = forward.evaluate(data.test_images, data.test_labels)
+            report.evaluation(evaluation, step=step, watch=watch)
+            cursor = batches.cursor(step + 1)
+            last = checkpoint.take(stepper, step=step, seed=seed, cursor=cursor, clock=clock)
+            sink(last)
+
+    return Outcome(config.steps, seed, last)
+
+
+def _require_device(config: RunConfig) -> None:
+    """Raise unless this process runs on the device that the config asks for."""
+    if config.device not in ("auto", Device.DEFAULT):
+        raise DeviceMissing(
+            f"device: expected {config.device}, this process runs on {Device.DEFAULT}",
+            expected=config.device,
+            found=Device.DEFAULT,
+        )
+
+
+def _require_finite(loss: float, step: int) -> None:
+    if not math.isfinite(loss):
+        raise TrainingDiverged(
+            f"step {step}: expected a finite loss, found {loss}",
+            field="loss",
+            expected="a finite loss",
+            found=str(loss),
+        )
+
+
+class _Reporter:
+    """Turns what was measured into events."""
+
+    def __init__(self, config: RunConfig, sink: EventSink, clock: Clock) -> None:
+        self._config = config
+        self._sink = sink
+        self._clock = clock
+        self._energy = EnergyMeter()
+        self._warm_up_s = 0.0
+
+    def update(self, update: Update, *, step: int, done: int, lr: float, watch: Stopwatch) -> None:
+        """Report one training step, if it is due; `done` counts the steps of this process."""
+        if self._config.is_metric(step):
+            self._sink(
+                self._metric(
+                    step, split=Split.TRAIN, result=update, lr=lr,
+                    watch=watch, samples=self._config.batch_size,
+                )
+            )  # fmt: skip
+        if not update.applied:
+            self._log("update_skipped", "A float16 gradient overflowed; the scale is halved.", step)
+        if done <= _CAPTURED_AFTER:
+            self._warm_up_s += watch.seconds
+        if done == _CAPTURED_AFTER:
+            message = f"The first {done} steps took {self._warm_up_s:.1f} s, compiling included."
+            self._log("kernels_compiled", message, step)
+
+    def evaluation(self, evaluation: Evaluation, *, step: int, watch: Stopwatch) -> None:
+        """Report one evaluation."""
+        self._sink(
+            self._metric(
+                step, split=Split.TEST, result=evaluation, lr=None,
+                watch=watch, samples=evaluation.samples,
+            )
+        )  # fmt: skip
+
+    def _metric(
+        self,
+        step: int,
+        *,
+        split: Split,
+        result: Update | Evaluation,
+        lr: float | None,
+        watch: Stopwatch,
+        samples: int,
+    ) -> Metric:
+        energy_j = self._energy.joules()
+        reasons = {"tokens_s": "the model reads no tokens"}
+        if lr is None:
+            reasons["lr"] = "an evaluation updates nothing"
+        if energy_j is None:
+            reasons["energy_j"] = self._energy.absence or "no meter"
+        return Metric(
+            timestamp=clocks.timestamp(self._clock()),
+            step=step,
+            split=split,
+            loss=result.loss,
+            accuracy=result.accuracy,
+            lr=lr,
+            step_ms=watch.seconds * 1000,
+            samples_s=samples / watch.seconds,
+            tokens_s=None,
+            memory_bytes=meters.resident_bytes(),
+            energy_j=energy_j,
+            reasons=reasons,
+        )
+
+    def _log(self, name: str, message: str, step: int) -> None:
+        timestamp = clocks.timestamp(self._clock())
+        self._sink(Log(timestamp=timestamp, name=name, message=message, step=step))

@@ -1,0 +1,128 @@
+"""Layers whose weights come from numpy and are cast to the precision of what they are given.
+
+Weights are float32 always. tinygrad's own random initial weights differ between its renderers;
+numpy's do not. Attribute names are those of tinygrad and PyTorch, so their files load as they are.
+
+Shape suffixes: B batch, C channels, O output channels, H height, W width, F features.
+"""
+
+import math
+
+import numpy as np
+from tinygrad import Tensor, dtypes
+from tinygrad.helpers import TRAINING
+
+_EPSILON = 1e-5
+_MOMENTUM = 0.1
+
+
+def _kaiming(rng: np.random.Generator, *, shape: tuple[int, ...], fan_in: int) -> Tensor:
+    """Return float32 weights drawn from a normal distribution of variance 2 / fan_in.
+
+    Source: He et al. 2015, arXiv:1502.01852 §2.2.
+    """
+    scale = np.float32(math.sqrt(2.0 / fan_in))
+    return Tensor(rng.standard_normal(shape, dtype=np.float32) * scale).realize()
+
+
+def _uniform(rng: np.random.Generator, *, shape: tuple[int, ...], fan_in: int) -> Tensor:
+    """Return float32 weights drawn evenly from within 1 / sqrt(fan_in) of 0.
+
+    A sixth of `_kaiming`'s variance: shallow networks without normalisation learn faster from it.
+
+    Source: LeCun et al. 1998, Efficient BackProp, §4.6, with PyTorch's bound.
+    """
+    bound = 1.0 / math.sqrt(fan_in)
+    return Tensor(rng.uniform(-bound, bound, shape).astype(np.float32)).realize()
+
+
+class Conv2d:
+    """Square convolution: with bias, or without for a normalisation that follows."""
+
+    def __init__(
+        self,
+        rng: np.random.Generator,
+        *,
+        channels: tuple[int, int],
+        kernel: int,
+        stride: int = 1,
+        padding: int = 0,
+        bias: bool = True,
+    ) -> None:
+        inputs, outputs = channels
+        shape = (outputs, inputs, kernel, kernel)
+        fan_in = inputs * kernel * kernel
+        draw = _uniform if bias else _kaiming
+        self.weight = draw(rng, shape=shape, fan_in=fan_in)
+        self.bias = Tensor.zeros(outputs).contiguous().realize() if bias else None
+        self._stride = stride
+        self._padding = padding
+
+    def __call__(self, x_BCHW: Tensor) -> Tensor:  # noqa: N803  shape suffix
+        """Return (B, O, H', W') in the dtype of the input."""
+        bias = None if self.bias is None else self.bias.cast(x_BCHW.dtype)
+        weight = self.weight.cast(x_BCHW.dtype)
+        return x_BCHW.conv2d(weight, bias, stride=self._stride, padding=self._padding)
+
+
+class Linear:
+    """Affine map over the last axis."""
+
+    def __init__(self, rng: np.random.Generator, *, inputs: int, outputs: int) -> None:
+        self.weight = _uniform(rng, shape=(outputs, inputs), fan_in=inputs)
+        self.bias = Tensor.zeros(outputs).contiguous().realize()
+
+    def __call__(self, x_BF: Tensor) -> Tensor:  # noqa: N803  shape suffix
+        """Return (B, outputs) in the dtype of the input."""
+        weight, bias = self.weight.cast(x_BF.dtype), self.bias.cast(x_BF.dtype)
+        return x_BF.linear(weight.transpose(), bias)
+
+
+class BatchNorm:
+    """Batch normalisation in float32, whatever the precision around it.
+
+    In training it normalises by the batch and moves the running values by a tenth; otherwise it
+    normalises by the running values.
+
+    Source: Ioffe and Szegedy 2015, arXiv:1502.03167, algorithm 1.
+    """
+
+    def __init__(self, channels: int) -> None:
+        self.weight = Tensor.ones(channels).contiguous().realize()
+        self.bias = Tensor.zeros(channels).contiguous().realize()
+        self.running_mean = Tensor.zeros(channels).contiguous().realize().is_param_(False)
+        self.running_var = Tensor.ones(channels).contiguous().realize().is_param_(False)
+
+    def __call__(self, x_BCHW: Tensor) -> Tensor:  # noqa: N803  shape suffix
+        """Return the normalised input in its own dtype."""
+        wide_BCHW = x_BCHW.cast(dtypes.float32)  # noqa: N806  shape suffix
+        mean_C, var_C = self._statistics(wide_BCHW)  # noqa: N806  shape suffix
+        scale_C = (var_C + _EPSILON).rsqrt()  # noqa: N806  shape suffix
+        normal_BCHW = wide_BCHW.batchnorm(self.weight, self.bias, mean_C, scale_C)  # noqa: N806
+        return normal_BCHW.cast(x_BCHW.dtype)
+
+    def _statistics(self, x_BCHW: Tensor) -> tuple[Tensor, Tensor]:  # noqa: N803  shape suffix
+        if not TRAINING:
+            return self.running_mean, self.running_var
+        mean_C = x_BCHW.mean(axis=(0, 2, 3))  # noqa: N806  shape suffix
+        centred_BCHW = x_BCHW - mean_C.detach().reshape(1, -1, 1, 1)  # noqa: N806  shape suffix
+        var_C = centred_BCHW.square().mean(axis=(0, 2, 3))  # noqa: N806  shape suffix
+        n = math.prod(int(size) for size in x_BCHW.shape) // int(x_BCHW.shape[1])
+        unbiased_C = var_C.detach() * (n / (n - 1))  # noqa: N806  shape suffix
+        _move(self.running_mean, mean_C.detach())
+        _move(self.running_var, unbiased_C)
+        return mean_C, var_C
+
+
+def _move(running_C: Tensor, value_C: Tensor) -> None:  # noqa: N803  shape suffix
+    running_C.assign((1 - _MOMENTUM) * running_C + _MOMENTUM * value_C)
+
+
+def max_pool_2x2(x_BCHW: Tensor) -> Tensor:  # noqa: N803  shape suffix
+    """Return the largest of each 2 x 2 window; an odd last row or column is dropped.
+
+    Written as a reshape: the same bits as `max_pool2d`, with a cheaper gradient.
+    """
+    batch, channels, height, width = (int(size) for size in x_BCHW.shape)
+    x_BCHW = x_BCHW[:, :, : height // 2 * 2, : width // 2 * 2]  # noqa: N806  shape suffix
+    return x_BCHW.reshape(batch, channels, height // 2, 2, width // 2, 2).max(axis=(3, 5))

@@ -1,0 +1,85 @@
+"""Recipes: ready RunConfigs as TOML files beside this module, and how a request becomes a config.
+
+Light: no tinygrad. A request is a recipe with overrides, or a full config.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from evidence.errors import ConfigError
+from trainers import config
+from trainers.config import RunConfig
+
+_FOLDER = Path(__file__).parent
+
+
+def names() -> list[str]:
+    """Return the names of all recipes, sorted."""
+    return sorted(path.stem for path in _FOLDER.glob("*.toml"))
+
+
+def load(name: str) -> RunConfig:
+    """Return the config of the recipe `name`.
+
+    Raises:
+        ConfigError: There is no such recipe; the allowed names stand in the message.
+    """
+    return config.parse(_values(name))
+
+
+def resolve(request: Mapping[str, Any]) -> RunConfig:
+    """Return the config that `request` asks for, every default filled in.
+
+    Args:
+        request: `{"recipe": NAME, "overrides": {...}}`, overrides nested like the config; or a full
+            config, which has at least `dataset`, `model` and `steps`. Overriding
+            `model.architecture` replaces the whole model; overriding `steps` without
+            `checkpoint_every` drops the recipe's cadence.
+
+    Raises:
+        ConfigError: No such recipe, or a field is missing, unknown or out of bounds.
+        InvalidInput: `request` is not JSON.
+    """
+    if not set(request) <= {"recipe", "overrides"}:
+        return config.parse(request)
+    overrides = request.get("overrides", {})
+    if not isinstance(overrides, Mapping):
+        raise ConfigError(
+            f"overrides: expected an object, found {type(overrides).__name__}",
+            field="overrides",
+            expected="an object",
+            found=type(overrides).__name__,
+        )
+    values = _values(request.get("recipe"))
+    if "steps" in overrides:
+        values.pop("checkpoint_every", None)
+    return config.parse(_merged(values, overrides))
+
+
+def _values(name: object) -> dict[str, Any]:
+    known = names()
+    if name not in known:
+        raise ConfigError(
+            f"recipe: expected one of {', '.join(known)}, found {name!r:.80}",
+            field="recipe",
+            expected=f"one of {', '.join(known)}",
+            found=f"{name!r:.80}",
+        )
+    values = tomllib.loads((_FOLDER / f"{name}.toml").read_text(encoding="utf-8"))
+    return {**values, "recipe": name}
+
+
+def _merged(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `values` with `overrides` laid over them, object by object."""
+    if overrides.get("architecture", values.get("architecture")) != values.get("architecture"):
+        return dict(overrides)
+    result = dict(values)
+    for name, value in overrides.items():
+        below = values.get(name)
+        if isinstance(value, Mapping) and isinstance(below, Mapping):
+            result[name] = _merged(below, value)
+        else:
+            result[name] = value
+    return result

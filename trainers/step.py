@@ -1,0 +1,182 @@
+"""The compiled work of a run: one update of the weights, and the forward pass alone.
+
+An update is `micro_steps` calls of one kernel graph that adds gradients into accumulators, then one
+call of another that applies them. Both are captured once by TinyJit and replayed.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from tinygrad import Context, Device, Tensor, TinyJit, dtypes
+from tinygrad.device import Buffer
+from tinygrad.dtype import DType
+
+from evidence import seed as run_seed
+from evidence.tensors import RawTensor
+from trainers import batches, precision
+from trainers.config import Precision, RunConfig
+from trainers.data import catalog
+from trainers.data.catalog import ImageSet
+from trainers.models import build
+from trainers.models.build import Model
+from trainers.optimise import Updater, global_norm
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What one update measured, on its own batch and before the weights moved."""
+
+    loss: float
+    """Mean cross-entropy in nats; NaN or infinite if the run diverged."""
+    accuracy: float
+    """Fraction classified right, [0, 1]."""
+    applied: bool
+    """False when a float16 gradient overflowed and the weights stayed as they were."""
+
+
+class Slot:
+    """A fixed place on the device that host arrays are copied into.
+
+    A fresh tensor for each array would cost 3 ms of scheduling each.
+    """
+
+    def __init__(self, shape: tuple[int, ...], dtype: DType) -> None:
+        self._tensor = Tensor.zeros(*shape, dtype=dtype).contiguous().realize()
+
+    def put(self, array: np.ndarray) -> Tensor:
+        """Copy `array`, of the slot's shape and dtype, and return the slot's tensor."""
+        buffer = self._tensor.uop.base.buffer
+        assert isinstance(buffer, Buffer), type(buffer)
+        assert array.nbytes == buffer.nbytes, (array.shape, self._tensor.shape)
+        # Kernels may still read what was there.
+        Device[Device.DEFAULT].synchronize()  # type: ignore[no-untyped-call]  # tinygrad's
+        host = np.ascontiguousarray(array).data.cast("B")
+        buffer.allocator._copyin(buffer._buf, host)  # noqa: SLF001  what tinygrad's own copy calls
+        return self._tensor
+
+
+class Stepper:
+    """Model, optimiser state, dropout counter and loss scale of one run, and the next update.
+
+    Only one lives in a process at a time: tinygrad's random counter is global.
+
+    Args:
+        config: The run.
+        seed: The run's seed, 16 hex digits.
+    """
+
+    def __init__(self, config: RunConfig, *, seed: str) -> None:
+        self._images = catalog.image_set(config.dataset)
+        self._micro_steps = config.micro_steps
+        self._precision = config.precision
+        self.model = build.build(config, rng=batches.weights_rng(run_seed.as_integer(seed)))
+        self.weights = build.trainable_tensors(self.model)
+        self.updater = Updater(config.optimizer, self.weights, max_grad_norm=config.max_grad_norm)
+        self.loss_scale = precision.first_scale(config.precision)
+        self.rng_counter = _seeded_counter(run_seed.as_uint32(seed))
+        """Position of tinygrad's random stream, shape (2,), uint32."""
+        self._sums = {
+            name: Tensor.zeros(*w.shape).contiguous().realize().is_param_(False)
+            for name, w in self.weights.items()
+        }
+        size = config.batch_size // config.micro_steps
+        self._x = Slot((size, *self._images.image_shape), dtypes.uint8)
+        self._y = Slot((size,), dtypes.int32)
+        self._control = Slot((2,), dtypes.float32)
+        self._numbers = Slot((2,), dtypes.float32)
+        self._totals = Tensor.zeros(2).contiguous().realize().is_param_(False)
+        self._jit_accumulate = TinyJit(self._accumulate)
+        self._jit_apply = TinyJit(self._apply)
+
+    def update(self, images: np.ndarray, labels: np.ndarray, *, lr: float, step: int) -> Update:
+        """Move the weights once.
+
+        Args:
+            images: (B, C, H, W), uint8.
+            labels: (B,), int32.
+            lr: Learning rate of this step.
+            step: Its number, for messages.
+
+        Raises:
+            TrainingDiverged: float16 gradients overflow at any loss scale.
+        """
+        scale = self.loss_scale.scale
+        pieces = zip(
+            np.split(images, self._micro_steps), np.split(labels, self._micro_steps), strict=True
+        )
+        with Context(TRAINING=1):  # type: ignore[no-untyped-call]  # tinygrad
+            for piece, (x, y) in enumerate(pieces):
+                control = np.array([float(piece > 0), scale], np.float32)
+                self._jit_accumulate(self._x.put(x), self._y.put(y), self._control.put(control))
+            numbers = np.array([lr, 1.0 / (scale * self._micro_steps)], np.float32)
+            loss, correct, finite = self._jit_apply(self._numbers.put(numbers)).numpy().tolist()
+        if self._precision == "float16":
+            self.loss_scale = self.loss_scale.after(overflowed=not finite, step=step)
+        return Update(loss / self._micro_steps, correct / len(labels), bool(finite))
+
+    def restore(self, model: Mapping[str, RawTensor], optimizer: Mapping[str, RawTensor]) -> None:
+        """Put the tensors of a checkpoint in place of the fresh ones.
+
+        Raises:
+            IntegrityError: They are not the tensors of this config.
+        """
+        build.assign(build.model_tensors(self.model), model, source="model.safetensors")
+        build.assign(self.updater.state, optimizer, source="optimizer.safetensors")
+
+    def _accumulate(self, x_BCHW: Tensor, y_B: Tensor, control: Tensor) -> None:  # noqa: N803
+        """Add this piece's loss, hits and gradients to the sums; `control[0]` 0 restarts them."""
+        logits_BK = logits(self.model, x_BCHW, images=self._images, form=self._precision)  # noqa: N806
+        loss = logits_BK.sparse_categorical_crossentropy(y_B)
+        hits = (logits_BK.argmax(axis=1) == y_B).sum().cast(dtypes.float32)
+        gradients = (loss * control[1]).gradient(*self.weights.values())
+        goes_on = control[0] > 0
+        # where, not a product: a NaN in the last step's sums must not survive.
+        self._totals.assign(
+            goes_on.where(self._totals, 0.0) + Tensor.stack(loss.detach(), hits.detach())
+        )
+        for total, gradient in zip(self._sums.values(), gradients, strict=True):
+            total.assign(goes_on.where(total, 0.0) + gradient.cast(dtypes.float32))
+        Tensor.realize(*self._sums.values(), self._totals, self.rng_counter, *self._buffers())
+
+    def _apply(self, numbers: Tensor) -> Tensor:
+        """Apply the summed gradients times `numbers[1]` at rate `numbers[0]`."""
+        gradients = {name: total * numbers[1] for name, total in self._sums.items()}
+        finite = self._finite(gradients)
+        apply = finite > 0
+        changed = self.updater.update(gradients, lr=numbers[0], apply=apply)
+        report = self._totals.cat(finite.reshape(1))
+        Tensor.realize(report, *changed)
+        return report
+
+    def _finite(self, gradients: Mapping[str, Tensor]) -> Tensor:
+        """Return 1.0 if no gradient is NaN or infinite, else 0.0; shape (); only float16 looks."""
+        if self._precision != "float16":
+            return Tensor.ones((), dtype=dtypes.float32)
+        return global_norm(gradients).isfinite().cast(dtypes.float32)
+
+    def _buffers(self) -> list[Tensor]:
+        """Return the running statistics, which the forward pass moves."""
+        return [t for t in build.model_tensors(self.model).values() if not t.is_param]
+
+
+def logits(model: Model, x_BCHW: Tensor, *, images: ImageSet, form: Precision) -> Tensor:  # noqa: N803
+    """Return the model's logits (B, classes), float32, for uint8 images.
+
+    Args:
+        model: Any of `trainers.models`.
+        x_BCHW: Images, uint8.
+        images: Mean and standard deviation to normalise with.
+        form: Precision to compute in.
+    """
+    mean = Tensor(list(images.mean)).reshape(1, -1, 1, 1)
+    std = Tensor(list(images.std)).reshape(1, -1, 1, 1)
+    normal_BCHW = (x_BCHW.cast(dtypes.float32) / 255.0 - mean) / std  # noqa: N806  shape suffix
+    return model(normal_BCHW.cast(precision.compute_dtype(form))).cast(dtypes.float32)
+
+
+def _seeded_counter(seed: int) -> Tensor:
+    """Seed tinygrad's random stream for this device and return its counter."""
+    Tensor.manual_seed(seed)
+    Tensor.rand(1).realize()
+    return Tensor._device_rng_counters[Device.DEFAULT]  # noqa: SLF001  no public access
