@@ -1,0 +1,33 @@
+"""Asking the manager from another process, with errors as they are and none of Ray's."""
+
+from collections.abc import Awaitable
+from typing import TypeVar
+
+from ray.exceptions import RayActorError, RayTaskError
+
+from evidence.errors import ServiceError, Unavailable
+
+T = TypeVar("T")
+
+
+async def answer(reference: Awaitable[T]) -> T:
+    """Return what the manager answers.
+
+    Raises:
+        ServiceError: What the manager raised.
+        Unavailable: The manager is being restarted.
+    """
+    try:
+        return await reference
+    except RayTaskError as error:
+        raise _cause(error) from error
+    except RayActorError as error:
+        raise _away() from error
+
+
+def _cause(error: RayTaskError) -> Exception:
+    return error.cause if isinstance(error.cause, ServiceError) else error
+
+
+def _away() -> Unavailable:
+    return Unavailable("the manager is being restarted", cure="try again in a few seconds")

@@ -1,0 +1,504 @@
+"""The manager: takes runs in, places them, supervises their trainers, answers readers.
+
+Plain asyncio without Ray: the cluster is behind the `Launcher` that is passed in. It holds no
+truth of its own; everything is in the run folders and the service journal, from which a new
+manager rebuilds itself. The rules it applies live in `states`, `limits`, `placement`.
+"""
+
+import asyncio
+import shutil
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Any, cast
+
+import structlog
+
+from cluster import views
+from cluster.audit import AuditJournal
+from cluster.datasets import DatasetShelf
+from cluster.launching import Launcher, Lost, Ticket
+from cluster.limits import require_space, require_within
+from cluster.placement import Node, Place, Wait, choose, reservation
+from cluster.pulse import Pulse
+from cluster.registry import Registry
+from cluster.retention import Held, Retention
+from cluster.retention import choose as choose_expired
+from cluster.run_folder import RunFolder, folder_bytes
+from cluster.sealing import seal
+from cluster.settings import Settings
+from cluster.states import RESUMABLE, advance
+from evidence.clock import Clock, moment, utc_now
+from evidence.errors import Conflict, RateLimited, ServiceError, StorageFull
+from evidence.records import Checkpoint, Fault, LogLevel, Placement, RunState, TrainingEvent
+from evidence.signing import SigningKey
+from trainers import recipes
+from trainers.config import DeviceName
+
+log = structlog.get_logger()
+
+_STORAGE_RETRY_S = 2.0
+_SCHEDULE_S = 2.0
+_START_S = 5.0
+
+INTERRUPTING = frozenset({StorageFull.code})
+"""Faults after which a run is interrupted, not failed: it can go on when they are cured."""
+
+
+class Manager:
+    """Owner of all runs of a service.
+
+    Args:
+        settings: Paths and limits.
+        launcher: The cluster.
+        key: The service's signing key.
+        clock: Where timestamps come from.
+        count: Called with ("event", kind) and ("error", code) for the operators' metrics.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        launcher: Launcher,
+        key: SigningKey,
+        *,
+        clock: Clock = utc_now,
+        count: Callable[[str, str], None] = lambda _name, _label: None,
+    ) -> None:
+        self.settings = settings
+        self.audit = AuditJournal(settings.home / "audit.jsonl", clock=clock)
+        self.registry = Registry(settings.runs_root, self.audit, clock=clock)
+        self.shelf = DatasetShelf(settings, self.audit)
+        self._clock = clock
+        self._count = count
+        self._launcher = launcher
+        self._key = key
+        self._supervisors: dict[str, asyncio.Task[None]] = {}
+        self._places: dict[str, Place] = {}
+        self._waiting: dict[str, str] = {}
+        self._sealing: dict[str, int] = {}
+        self._run_pulse: dict[str, Pulse] = {}
+        self._audit_pulse = Pulse()
+        self._queue_pulse = Pulse()
+        self._scheduler: asyncio.Task[None] | None = None
+        self._mending: set[asyncio.Task[None]] = set()
+
+    async def start(self, *, session: str) -> None:
+        """Rebuild from disk: seal what ended, adopt or interrupt what was running, then schedule.
+
+        Args:
+            session: Name of the cluster's session. If it is the one of the last start, only the
+                manager was lost and trainers may still live; else the cluster was lost.
+        """
+        same_cluster = self.audit.last_session() == session
+        self.audit.append("service.started", who="service", session=session)
+        for folder in self.registry.unsealed():
+            self._sealing[folder.run_id] = folder.summary.status_seq - 1
+            self._mend(self._seal(folder))
+        for folder in self.registry.in_state(RunState.RUNNING):
+            if same_cluster:
+                self._adopt(folder)
+            else:
+                self._supervisors[folder.run_id] = self._mend(self._interrupt(folder))
+        if self._mending:  # a full disk must not keep the doors shut: deleting is behind them
+            await asyncio.wait(self._mending, timeout=_START_S)
+        self._scheduler = asyncio.create_task(self._schedule_for_ever())
+
+    def _mend(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._mending.add(task)
+        task.add_done_callback(self._mending.discard)
+        return task
+
+    async def _interrupt(self, folder: RunFolder) -> None:
+        reason = "the cluster was lost while it ran; resume it"
+        await self._move(folder, RunState.INTERRUPTED, reason)
+        self._leave(folder.run_id)
+
+    def _leave(self, run_id: str) -> None:
+        """Forget this task as the supervisor of a run, which may have got another one."""
+        if self._supervisors.get(run_id) is asyncio.current_task():
+            del self._supervisors[run_id]
+
+    # -- the doors: HTTP and Ray jobs both come here -------------------------------------------
+
+    async def submit(
+        self, request: Mapping[str, Any], *, who: str, idempotency_key: str | None = None
+    ) -> dict[str, Any]:
+        """Take in a run and return its view.
+
+        Raises:
+            ConfigError: The request is no config, or over a limit.
+            Conflict: The key was used with another config.
+            RateLimited: The queue is full; a run that its key finds is returned nevertheless.
+            StorageFull: The disk is nearly full; as above.
+        """
+        config = recipes.resolve(request)
+        earlier = self.registry.of_key(idempotency_key, config)
+        if earlier is not None:
+            return self.view(earlier.run_id)
+        require_within(config, self.settings.limits)
+        require_space(self.settings.runs_root, self.settings.limits)
+        counts = self.registry.count()
+        if counts[RunState.QUEUED] + counts[RunState.RUNNING] >= self.settings.limits.max_live_runs:
+            raise RateLimited(
+                f"{self.settings.limits.max_live_runs} runs are queued and running, "
+                "the limit max_live_runs",
+                field="max_live_runs",
+            )
+        folder = self.registry.create(config, who=who, idempotency_key=idempotency_key)
+        log.info("run_submitted", run_id=folder.run_id, recipe=config.recipe)
+        self._changed(folder)
+        self._queue_pulse.fire()
+        return self.view(folder.run_id)
+
+    async def cancel(self, run_id: str, *, who: str) -> dict[str, Any]:
+        """End a run for good and seal what it has.
+
+        Raises:
+            Conflict: The run has ended already.
+        """
+        folder = self.registry.folder(run_id)
+        if folder.summary.state.is_final or run_id in self._sealing:
+            raise Conflict(
+                f"run {run_id} is {folder.summary.state}; only a run that has not ended can be "
+                "cancelled",
+                field="status",
+            )
+        if folder.summary.state is RunState.FAILED:
+            raise Conflict(f"run {run_id} is failed; resume it or leave it", field="status")
+        task = self._supervisors.pop(run_id, None)
+        if task:
+            task.cancel()
+        await self._launcher.kill(run_id, folder.summary.attempt)
+        self._places.pop(run_id, None)
+        self._waiting.pop(run_id, None)
+        await self._end(folder, RunState.CANCELLED, f"cancelled by {who}", who=who)
+        self._queue_pulse.fire()
+        return self.view(run_id)
+
+    async def resume(self, run_id: str, *, who: str) -> dict[str, Any]:
+        """Put an interrupted or failed run back into the queue.
+
+        Raises:
+            Conflict: The run is in another state.
+        """
+        folder = self.registry.folder(run_id)
+        if folder.summary.state not in RESUMABLE:
+            raise Conflict(
+                f"run {run_id} is {folder.summary.state}; only an interrupted or failed run can be "
+                "resumed",
+                field="status",
+                expected="interrupted or failed",
+                found=folder.summary.state,
+            )
+        await self._move(folder, RunState.QUEUED, f"resumed by {who}", who=who)
+        self._queue_pulse.fire()
+        return self.view(run_id)
+
+    # -- what trainers say ---------------------------------------------------------------------
+
+    async def attempt_started(
+        self, run_id: str, attempt: int, *, model: dict[str, Any], provenance: dict[str, Any]
+    ) -> None:
+        """Take in what a trainer found before step 0.
+
+        Raises:
+            Conflict: The attempt is not the current one.
+            IntegrityError: The model differs from the first attempt's.
+        """
+        folder = self.registry.folder(run_id)
+        folder.require_current(attempt)
+        folder.write_description(model, views.provenance(folder, provenance))
+
+    async def report(
+        self, run_id: str, attempt: int, first_n: int, events: Sequence[TrainingEvent]
+    ) -> None:
+        """Take in a trainer's events, numbered from `first_n` within the attempt.
+
+        Raises:
+            Conflict: The attempt is not the current one.
+            ReplayMismatch: A step done again measured something else.
+            LimitExceeded: The run's folder would grow too large.
+            StorageFull: The disk took no more.
+        """
+        folder = self.registry.folder(run_id)
+        try:
+            for n, event in enumerate(events, first_n):
+                folder.report(
+                    event,
+                    attempt=attempt,
+                    n=n,
+                    max_bytes=self.settings.limits.max_run_bytes,
+                )
+                self._count("event", _kind_of(event))
+        finally:
+            self._changed(folder)
+
+    # -- readers -------------------------------------------------------------------------------
+
+    def view(self, run_id: str) -> dict[str, Any]:
+        """Return what the API shows of a run.
+
+        Raises:
+            NotFound: There is no such run.
+        """
+        folder = self.registry.folder(run_id)
+        pending = self._waiting.get(run_id) if folder.summary.state is RunState.QUEUED else None
+        return views.run(folder, pending_reason=pending, is_sealing=run_id in self._sealing)
+
+    def page(self, *, state: RunState | None, offset: int, limit: int) -> dict[str, Any]:
+        """Return one page of runs, newest first."""
+        folders, total = self.registry.page(state=state, offset=offset, limit=limit)
+        return {"runs": [self.view(folder.run_id) for folder in folders], "total": total}
+
+    async def events(
+        self, run_id: str | None, *, after: int, limit: int, wait_s: float
+    ) -> list[bytes]:
+        """Return journal lines with a seq above `after`; wait up to `wait_s` for the first.
+
+        Args:
+            run_id: A run, or None for the service journal.
+            after: Sequence number, exclusive.
+            limit: Most lines.
+            wait_s: Seconds to wait when there are none; 0 does not wait.
+        """
+        pulse = self._audit_pulse if run_id is None else self._pulse_of(run_id)
+        lines = self._lines(run_id, after=after, limit=limit)
+        if not lines and wait_s > 0:
+            await pulse.wait(wait_s)
+            lines = self._lines(run_id, after=after, limit=limit)
+        return lines
+
+    def _lines(self, run_id: str | None, *, after: int, limit: int) -> list[bytes]:
+        if run_id is None:
+            return self.audit.lines(after=after, limit=limit)
+        folder = self.registry.folder(run_id)
+        visible = self._sealing.get(run_id, folder.summary.last_seq)
+        return folder.event_lines(after=after, limit=max(0, min(limit, visible - after)))
+
+    async def health(self) -> dict[str, Any]:
+        """Return what readiness asks of the manager."""
+        free = shutil.disk_usage(self.settings.runs_root).free
+        return {
+            "runs": {state.value: count for state, count in self.registry.count().items()},
+            "free_bytes": free,
+            "min_free_bytes": self.settings.limits.min_free_bytes,
+            "key_id": self._key.key_id,
+            "audit_seq": self.audit.last_seq,
+            "datasets": await self.shelf.views(),
+        }
+
+    def collect(self, policy: Retention, *, who: str, dry_run: bool) -> list[dict[str, Any]]:
+        """Delete ended runs beyond the policy, each leaving a tombstone; or only say which."""
+        final = self.registry.in_state(RunState.SUCCEEDED, RunState.CANCELLED)
+        held = [
+            Held(folder.run_id, moment(folder.summary.ended), folder_bytes(folder.paths.root))
+            for folder in final
+            if folder.is_sealed and folder.summary.ended
+        ]
+        chosen = choose_expired(held, policy, now=self._clock())
+        if dry_run:
+            return [{"run_id": run_id, "reason": reason} for run_id, reason in chosen.items()]
+        return [
+            self.registry.delete(run_id, who=who, reason=reason)
+            for run_id, reason in chosen.items()
+        ]
+
+    # -- the queue -----------------------------------------------------------------------------
+
+    async def _schedule_for_ever(self) -> None:
+        while True:
+            try:
+                await self._schedule()
+            except Exception:  # the scheduler must outlive one bad pass; it is logged whole
+                log.exception("scheduling_failed")
+            await self._queue_pulse.wait(_SCHEDULE_S)
+
+    async def _schedule(self) -> None:
+        queued = self.registry.in_state(RunState.QUEUED)
+        if not queued:
+            return
+        nodes = await self._launcher.nodes()
+        blocked: set[str] = set()
+        for folder in queued:
+            if folder.summary.state is not RunState.QUEUED:
+                continue
+            decision = self._decide(folder, nodes)
+            if isinstance(decision, Place) and folder.config.device not in blocked:
+                self._waiting.pop(folder.run_id, None)
+                await self._launch(folder, decision)
+                continue
+            blocked.add(folder.config.device)
+            ahead = "an earlier run for the same device waits"
+            self._waiting[folder.run_id] = decision.reason if isinstance(decision, Wait) else ahead
+
+    def _decide(self, folder: RunFolder, nodes: Sequence[Node]) -> Place | Wait:
+        taken: dict[str, list[Mapping[str, float]]] = {}
+        for place in self._places.values():
+            taken.setdefault(place.node_id, []).append(place.resources)
+        earlier = folder.summary.placement
+        return choose(
+            folder.config,
+            nodes=nodes,
+            taken=taken,
+            cpus=self.settings.threads_per_trainer,
+            pinned_device=_device(earlier) if earlier else None,
+        )
+
+    async def _launch(self, folder: RunFolder, place: Place) -> None:
+        self._places[folder.run_id] = place
+        placement = Placement(node=place.node_id, device=place.device, why=place.why)
+        is_first = folder.summary.attempt == 0
+        await self._move(folder, RunState.RUNNING, "placed", placement=placement)
+        self._supervise(folder, place, starts=True, resumes=not is_first)
+
+    # -- supervision ---------------------------------------------------------------------------
+
+    def _adopt(self, folder: RunFolder) -> None:
+        """Go on with a run whose trainer may have outlived the manager."""
+        placement = folder.summary.placement
+        assert placement is not None, "a running run was placed"
+        device = _device(placement)
+        held = reservation(device, cpus=self.settings.threads_per_trainer)
+        place = Place(placement.node, device, held, placement.why)
+        self._places[folder.run_id] = place
+        self._supervise(folder, place, starts=False, resumes=False)
+
+    def _supervise(self, folder: RunFolder, place: Place, *, starts: bool, resumes: bool) -> None:
+        task = asyncio.create_task(self._attempts(folder, place, starts=starts, resumes=resumes))
+        self._supervisors[folder.run_id] = task
+
+    async def _attempts(
+        self, folder: RunFolder, place: Place, *, starts: bool, resumes: bool
+    ) -> None:
+        """Run attempts until the run ends; this task is the only one that moves a running run."""
+        try:
+            async with asyncio.timeout(folder.config.max_wall_s):
+                outcome = await self._until_ended(folder, place, starts=starts, resumes=resumes)
+        except TimeoutError:
+            outcome = Fault(
+                code="limit_exceeded", detail=f"longer than max_wall_s = {folder.config.max_wall_s}"
+            )
+        except ServiceError as error:
+            outcome = Fault(code=error.code, detail=error.detail[:4000])
+        except Exception as error:  # else the run would hold its place for ever; logged whole
+            log.exception("supervision_failed", run_id=folder.run_id)
+            detail = f"{type(error).__name__}: {error}"[:4000]
+            outcome = Fault(code=ServiceError.code, detail=detail)
+        await self._launcher.kill(folder.run_id, folder.summary.attempt)
+        self._places.pop(folder.run_id, None)
+        self._queue_pulse.fire()
+        await self._conclude(folder, outcome)
+        self._leave(folder.run_id)
+
+    async def _until_ended(
+        self, folder: RunFolder, place: Place, *, starts: bool, resumes: bool
+    ) -> Fault | None:
+        restarts = 0
+        while True:
+            if starts:
+                await self._start_trainer(folder, place, resumes=resumes)
+            outcome = await self._launcher.outcome(folder.run_id, folder.summary.attempt)
+            if not isinstance(outcome, Lost):
+                return outcome
+            restarts += 1
+            if restarts > folder.config.max_restarts:
+                return Fault(
+                    code="trainer_lost",
+                    detail=f"lost {restarts} times, max_restarts = {folder.config.max_restarts}; "
+                    f"last: {outcome.reason}",
+                )
+            await self._launcher.kill(folder.run_id, folder.summary.attempt)
+            folder.log(
+                "trainer_lost",
+                outcome.reason,
+                level=LogLevel.WARNING,
+                attempt=folder.summary.attempt + 1,
+            )
+            self._changed(folder)
+            starts = resumes = True
+
+    async def _start_trainer(self, folder: RunFolder, place: Place, *, resumes: bool) -> None:
+        await self.shelf.require(folder.config.dataset)
+        step, files, damaged = await asyncio.to_thread(folder.newest_good_checkpoint)
+        for damaged_step, detail in damaged.items():
+            folder.log(
+                "checkpoint_damaged", detail[:2000], level=LogLevel.WARNING, step=damaged_step
+            )
+        if resumes:
+            folder.log("resumed", f"resumed from step {step}", step=step)
+            self._changed(folder)
+        config = folder.config.model_dump(mode="json")
+        ticket = Ticket(folder.run_id, folder.summary.attempt, config, place, files)
+        await self._launcher.start(ticket)
+
+    async def _conclude(self, folder: RunFolder, outcome: Fault | None) -> None:
+        if outcome is not None:
+            self._count("error", outcome.code)
+        if outcome is None:
+            await self._end(folder, RunState.SUCCEEDED, "all steps are done", who="service")
+        elif outcome.code in INTERRUPTING:
+            await self._move(folder, RunState.INTERRUPTED, outcome.detail, error=outcome)
+        else:
+            await self._move(folder, RunState.FAILED, outcome.detail, error=outcome)
+
+    # -- changes of state ----------------------------------------------------------------------
+
+    async def _move(
+        self,
+        folder: RunFolder,
+        to: RunState,
+        reason: str,
+        *,
+        who: str = "service",
+        placement: Placement | None = None,
+        error: Fault | None = None,
+    ) -> None:
+        """Move a run, waiting for space if the disk is full, and tell everyone."""
+        await _with_space(lambda: folder.move(to, reason[:2000], placement=placement, error=error))
+        await _with_space(lambda: self.registry.moved(folder, who=who))
+        log.info("run_moved", run_id=folder.run_id, state=to, reason=reason)
+        self._changed(folder)
+
+    async def _end(self, folder: RunFolder, to: RunState, reason: str, *, who: str) -> None:
+        """Move a run to a final state; readers see it when the pack is sealed, not before."""
+        advance(folder.summary.state, to)
+        self._sealing[folder.run_id] = folder.summary.last_seq
+        await self._move(folder, to, reason, who=who)
+        await self._seal(folder)
+
+    async def _seal(self, folder: RunFolder) -> None:
+        await _with_space(folder.complete_end)
+        await _with_space(lambda: asyncio.to_thread(seal, folder, self._key))
+        self.registry.sealed(folder)
+        self._sealing.pop(folder.run_id, None)
+        self._changed(folder)
+
+    def _changed(self, folder: RunFolder) -> None:
+        self._pulse_of(folder.run_id).fire()
+        self._audit_pulse.fire()
+
+    def _pulse_of(self, run_id: str) -> Pulse:
+        self.registry.folder(run_id)
+        return self._run_pulse.setdefault(run_id, Pulse())
+
+
+def _device(placement: Placement) -> DeviceName:
+    return cast("DeviceName", placement.device)
+
+
+def _kind_of(event: TrainingEvent) -> str:
+    return event.record.kind if isinstance(event, Checkpoint) else event.kind
+
+
+async def _with_space(act: Callable[[], Awaitable[None] | None]) -> None:
+    """Do something that writes, again and again while the disk is full; it is all or nothing."""
+    while True:
+        try:
+            waiting = act()
+            if waiting is not None:
+                await waiting
+        except StorageFull as full:
+            log.warning("write_waits_for_space", cause=full.detail)
+            await asyncio.sleep(_STORAGE_RETRY_S)
+        else:
+            return

@@ -1,0 +1,247 @@
+"""The Ray shell of the manager: a detached, named actor on the head node that Ray restarts.
+
+Each method is one call of the plain `Manager`; errors cross the border as they are.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import ray
+
+from cluster import reading
+from cluster.devices import DeviceBoard
+from cluster.directory import HEAD_NODE, MANAGER, NAMESPACE
+from cluster.gauges import Gauges
+from cluster.launcher import RayLauncher
+from cluster.manager import Manager
+from cluster.prediction import as_images, classify_on_cluster
+from cluster.retention import Retention
+from cluster.run_folder import RunFolder
+from cluster.settings import Settings, as_environment, from_environment
+from evidence.records import RunState, TrainingEvent
+from evidence.signing import SigningKey
+
+if TYPE_CHECKING:
+    from ray.actor import ActorProxy
+
+_MOST_CALLS = 10_000
+_GAUGES_EVERY_S = 5.0
+
+
+class ManagerActor:
+    """The manager as an actor; see `cluster.manager.Manager` for what the methods do."""
+
+    def __init__(self) -> None:
+        settings = from_environment(os.environ)
+        keys = settings.home / "keys"
+        keys.mkdir(mode=0o700, parents=True, exist_ok=True)
+        launcher = RayLauncher(settings)
+        self._gauges = Gauges()
+        self._devices = DeviceBoard(launcher)
+        self._manager = Manager(
+            settings,
+            launcher,
+            SigningKey.open_or_create(keys / "service.key"),
+            count=self._gauges.count,
+        )
+        self._begun: asyncio.Task[None] | None = None
+        # After a restart nobody else would call it.
+        ray.get_runtime_context().current_actor.begin.remote()
+
+    @ray.method
+    async def begin(self) -> None:
+        """Rebuild from disk and start scheduling; every other call waits for it."""
+        await self._begin()
+
+    async def _begin(self) -> None:
+        if self._begun is None:
+            session = ray.get_runtime_context().get_session_name()
+            self._begun = asyncio.create_task(self._manager.start(session=session))
+            self._showing = asyncio.create_task(self._show_for_ever())
+        await self._begun
+
+    def _folder(self, run_id: str) -> RunFolder:
+        return self._manager.registry.folder(run_id)
+
+    async def _show_for_ever(self) -> None:
+        while True:
+            self._gauges.show_runs(self._manager.registry.count())
+            self._gauges.show_devices(await self._devices.views())
+            await asyncio.sleep(_GAUGES_EVERY_S)
+
+    @ray.method
+    async def submit(
+        self, request: Mapping[str, Any], who: str, idempotency_key: str | None
+    ) -> dict[str, Any]:
+        """Take in a run."""
+        await self._begin()
+        return await self._manager.submit(request, who=who, idempotency_key=idempotency_key)
+
+    @ray.method
+    async def cancel(self, run_id: str, who: str) -> dict[str, Any]:
+        """End a run for good."""
+        await self._begin()
+        return await self._manager.cancel(run_id, who=who)
+
+    @ray.method
+    async def resume(self, run_id: str, who: str) -> dict[str, Any]:
+        """Put an interrupted or failed run back into the queue."""
+        await self._begin()
+        return await self._manager.resume(run_id, who=who)
+
+    @ray.method
+    async def view(self, run_id: str) -> dict[str, Any]:
+        """Return one run."""
+        await self._begin()
+        return self._manager.view(run_id)
+
+    @ray.method
+    async def page(self, status: str | None, offset: int, limit: int) -> dict[str, Any]:
+        """Return one page of runs, newest first."""
+        await self._begin()
+        state = RunState(status) if status else None
+        return self._manager.page(state=state, offset=offset, limit=limit)
+
+    @ray.method
+    async def events(
+        self, run_id: str | None, after: int, limit: int, wait_s: float
+    ) -> list[bytes]:
+        """Return journal lines after a sequence number; may wait for the first."""
+        await self._begin()
+        return await self._manager.events(run_id, after=after, limit=limit, wait_s=wait_s)
+
+    @ray.method
+    async def metrics(self, run_id: str, after: int, limit: int) -> dict[str, Any]:
+        """Return metric records after a sequence number, and the trend."""
+        await self._begin()
+        return reading.metrics(self._folder(run_id), after=after, limit=limit)
+
+    @ray.method
+    async def logs(self, run_id: str, after: int, limit: int) -> dict[str, Any]:
+        """Return log records after a sequence number."""
+        await self._begin()
+        return reading.logs(self._folder(run_id), after=after, limit=limit)
+
+    @ray.method
+    async def checkpoints(self, run_id: str) -> list[dict[str, Any]]:
+        """Return the checkpoint records of a run."""
+        await self._begin()
+        return reading.checkpoint_records(self._folder(run_id))
+
+    @ray.method
+    async def checkpoint_file(self, run_id: str, step: int, name: str) -> bytes:
+        """Return one file of a checkpoint, its digest checked."""
+        await self._begin()
+        return await asyncio.to_thread(reading.checkpoint_file, self._folder(run_id), step, name)
+
+    @ray.method
+    async def evidence(self, run_id: str) -> dict[str, Any]:
+        """Return the files of a run's pack with size and digest."""
+        await self._begin()
+        return await asyncio.to_thread(reading.evidence, self._folder(run_id))
+
+    @ray.method(num_returns="streaming")
+    async def evidence_zip(self, run_id: str) -> AsyncIterator[bytes]:
+        """Yield the pack as a zip, in pieces."""
+        await self._begin()
+        pieces = reading.evidence_zip(self._folder(run_id))
+        while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+            yield piece
+
+    @ray.method
+    async def predict(self, run_id: str, step: int | None, images: list[Any]) -> dict[str, Any]:
+        """Classify images with a checkpoint."""
+        await self._begin()
+        folder = self._folder(run_id)
+        pixels = as_images(images, dataset=folder.config.dataset)
+        chosen, model = await asyncio.to_thread(reading.model_file, folder, step)
+        answer = await classify_on_cluster(folder.config, model, pixels)
+        return {"run_id": run_id, "step": chosen, "predictions": answer}
+
+    @ray.method
+    async def models(self) -> list[dict[str, Any]]:
+        """Return the finished models."""
+        await self._begin()
+        done = self._manager.registry.in_state(RunState.SUCCEEDED)
+        return [reading.finished_model(folder) for folder in done]
+
+    @ray.method
+    async def datasets(self) -> list[dict[str, Any]]:
+        """Return the data sets and whether they are here."""
+        await self._begin()
+        return await self._manager.shelf.views()
+
+    @ray.method
+    async def fetch_dataset(self, name: str, who: str) -> dict[str, Any]:
+        """Start to fetch a data set."""
+        await self._begin()
+        return await self._manager.shelf.fetch(name, who=who)
+
+    @ray.method
+    async def dataset_files(self, name: str) -> dict[str, bytes]:
+        """Return the raw files of a data set that is here, for a node without it."""
+        await self._begin()
+        return await self._manager.shelf.files(name)
+
+    @ray.method
+    async def nodes(self) -> list[dict[str, Any]]:
+        """Return the nodes and their devices, as probed."""
+        return await self._devices.views()
+
+    @ray.method
+    async def collect(
+        self,
+        policy: dict[str, Any],
+        who: str,
+        dry_run: bool,  # noqa: FBT001 - Ray's typed calls take no keywords
+    ) -> list[dict[str, Any]]:
+        """Delete ended runs beyond a policy (fields of `Retention`)."""
+        await self._begin()
+        return self._manager.collect(Retention(**policy), who=who, dry_run=dry_run)
+
+    @ray.method
+    async def health(self) -> dict[str, Any]:
+        """Return what readiness asks of the manager."""
+        await self._begin()
+        return await self._manager.health()
+
+    @ray.method
+    async def attempt_started(
+        self, run_id: str, attempt: int, model: dict[str, Any], provenance: dict[str, Any]
+    ) -> None:
+        """Take in what a trainer found before step 0."""
+        await self._begin()
+        await self._manager.attempt_started(run_id, attempt, model=model, provenance=provenance)
+
+    @ray.method
+    async def report(
+        self, run_id: str, attempt: int, first_n: int, events: Sequence[TrainingEvent]
+    ) -> None:
+        """Take in a trainer's events."""
+        await self._begin()
+        await self._manager.report(run_id, attempt, first_n, events)
+
+
+_Remote = ray.remote(ManagerActor)
+
+
+def start_or_find(settings: Settings) -> "ActorProxy[ManagerActor]":
+    """Return the service's manager, started on the head node if it is not there.
+
+    Args:
+        settings: What a new manager gets; one that lives keeps its own.
+    """
+    return _Remote.options(
+        name=MANAGER,
+        namespace=NAMESPACE,
+        lifetime="detached",
+        get_if_exists=True,
+        num_cpus=0,
+        resources={HEAD_NODE: 0.001},
+        max_restarts=-1,
+        max_task_retries=0,
+        max_concurrency=_MOST_CALLS,
+        runtime_env={"env_vars": as_environment(settings)},
+    ).remote()
