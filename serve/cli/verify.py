@@ -1,0 +1,124 @@
+"""`zpctl verify` and `zpctl evidence`: packs, of here and of elsewhere."""
+
+import re
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from evidence.archive import Pack, open_pack
+from evidence.errors import NotFound
+from evidence.report import Report, as_text
+from evidence.signing import PublicKey
+from evidence.verify import RULES, Verification
+from serve import local
+from serve.cli import connection, documents, options, phases, rebuild, units
+from serve.cli.options import ExitCode, JsonOption, Options, RunArgument
+from serve.cli.terminal import Terminal
+
+_RUN_ID = re.compile(r"[0-9a-f]{12}")
+
+
+def verify(
+    context: typer.Context,
+    pack: Annotated[
+        str, typer.Argument(metavar="PACK", help="A run folder, a zip of one, or a run's id.")
+    ],
+    *,
+    public_key: Annotated[
+        Path | None, typer.Option(help="PEM file of the key that must have signed.")
+    ] = None,
+    json: JsonOption = False,
+) -> int:
+    """Make every check of an evidence pack and print the report.
+
+    A run's id is looked up below $EVIDENCE_ROOT, or fetched from the service of --url.
+    Exits with 0 passed, 1 a check failed, 2 no such pack, 4 cannot tell (not sealed).
+    """
+    given = options.of(context)
+    key = PublicKey.from_pem(public_key.read_bytes()) if public_key else None
+    with tempfile.TemporaryDirectory(prefix="zpctl-") as scratch:
+        path = _locate(given, pack, scratch=Path(scratch))
+        with open_pack(path) as held:
+            report = make_checks(held, given.terminal, public_key=key, scratch=Path(scratch))
+    if json:
+        documents.print_document(given.terminal, report.model_dump(mode="json"))
+    else:
+        text = as_text(report, colour=given.terminal.is_out_coloured)
+        given.terminal.result(text.rstrip("\n"))
+    return report.exit_code
+
+
+def evidence(
+    context: typer.Context,
+    run: RunArgument,
+    *,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Where to; else RUN.zip here.")
+    ] = None,
+) -> int:
+    """Download the evidence pack of a run as a zip.
+
+    Of a run that is not sealed it is what there is so far, and says so.
+    """
+    given = options.of(context)
+    target = output or Path(f"{run}.zip")
+    part = target.with_name(f"{target.name}.part")
+    with connection.connect(given) as client:
+        try:
+            with phases.phase(given.terminal, "evidence", f"downloading {target.name}") as this:
+                size = client.download_evidence(run, part)
+                this.done = f"{target.name}, {units.size(size)}"
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+    given.terminal.result(str(target))
+    return ExitCode.GOOD
+
+
+def make_checks(
+    pack: Pack, terminal: Terminal, *, public_key: PublicKey | None, scratch: Path
+) -> Report:
+    """Make all checks of a pack, showing which one is being made.
+
+    Raises:
+        OSError: A file of the pack cannot be read.
+    """
+    verification = Verification(
+        pack,
+        public_key=public_key,
+        describe_model=rebuild.describer(cache=connection.settings().cache, scratch=scratch),
+    )
+    with phases.passing(terminal, "evidence", _check_name(0)) as this:
+        for number, _ in enumerate(verification.run(), 1):
+            this.doing = _check_name(number)
+    return verification.report()
+
+
+def _check_name(done: int) -> str:
+    rule = RULES[min(done, len(RULES) - 1)]
+    return f"check {rule.number} of {len(RULES)}: {rule.title}"
+
+
+def _locate(given: Options, pack: str, *, scratch: Path) -> Path:
+    """Return the path of the pack that an argument names.
+
+    Raises:
+        NotFound: There is none.
+    """
+    if Path(pack).exists() or not _RUN_ID.fullmatch(pack):
+        return Path(pack)
+    if given.url is not None:
+        path = scratch / f"{pack}.zip"
+        with connection.connect(given) as client:
+            client.download_evidence(pack, path)
+        return path
+    settings = connection.settings()
+    service = local.find(settings.home)
+    roots = [settings.evidence_root, *([Path(service.evidence_root)] if service else [])]
+    for root in roots:
+        path = root / "training" / pack
+        if path.is_dir():
+            return path
+    raise NotFound(f"there is no run {pack} below {roots[0]}", found=pack)

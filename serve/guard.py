@@ -1,0 +1,215 @@
+"""What every request passes before a route sees it, and every response on its way out.
+
+Pure ASGI, so that streams are not buffered. In order: (1) Host is ours, so that a name rebound to
+this address reaches nothing; (2) Origin, if a browser sends one, is this service itself; (3) a
+token, but on the open paths; (4) a body is JSON and (5) within its limit.
+"""
+
+import hmac
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from evidence.errors import Forbidden, ServiceError, TooLarge, Unauthenticated
+from serve import problems
+
+OPEN_PATHS = frozenset(
+    {
+        "/healthz", "/readyz", "/api/healthz", "/api/readyz",
+        "/api/openapi.json", "/api/docs", "/",
+    }
+)  # fmt: skip
+"""Paths that need no token."""
+
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
+
+_MOST_DIGITS = 18
+
+_HEADERS = {
+    "cache-control": "no-store",
+    "x-content-type-options": "nosniff",
+    "content-disposition": "inline",
+    "referrer-policy": "no-referrer",
+}
+
+
+class UnsupportedMediaType(ServiceError):
+    """A body is not JSON."""
+
+    code = "unsupported_media_type"
+    title = "Unsupported media type"
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may ask, and how much."""
+
+    hosts: frozenset[str]
+    """Names that the Host header may carry, without port."""
+    is_token: Callable[[str], bool]
+    """Whether a bearer token is known; compares in constant time."""
+    max_body_bytes: int
+
+
+def same_token(known: str) -> Callable[[str], bool]:
+    """Return a check against one token, in constant time."""
+    return lambda given: hmac.compare_digest(known.encode(), given.encode())
+
+
+class Guard:
+    """ASGI middleware with the five rules above and the headers of every response.
+
+    Args:
+        app: The application behind it.
+        access: Who may ask.
+    """
+
+    def __init__(self, app: ASGIApp, access: Access) -> None:
+        self._app = app
+        self._access = access
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or answer it with a problem."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        # Ray Serve names an application's route prefix as root_path; our routes are whole paths.
+        scope["root_path"] = ""
+        exchange = _Exchange(scope, receive, send, max_body_bytes=self._access.max_body_bytes)
+        try:
+            self._admit(Request(scope))
+            await self._app(scope, exchange.receive, exchange.send)
+        except ServiceError as error:
+            if exchange.has_begun:
+                raise
+            await exchange.refuse(error)
+
+    def _admit(self, request: Request) -> None:
+        headers = request.headers
+        host = _host_name(headers.get("host", ""))
+        if host not in self._access.hosts:  # (1)
+            raise Forbidden(
+                f"Host: expected a name of this service, found {host[:200]!r}",
+                field="Host",
+                found=host[:200],
+            )
+        origin = headers.get("origin")
+        if origin is not None and not _is_same(origin, headers.get("host", "")):  # (2)
+            raise Forbidden(
+                f"Origin: expected this service itself, found {origin[:200]!r}",
+                field="Origin",
+                found=origin[:200],
+            )
+        if request.scope["path"] not in OPEN_PATHS:  # (3)
+            self._require_token(headers.get("authorization"))
+        self._require_json(headers)  # (4)
+        length = headers.get("content-length", "0")
+        is_number = length.isdecimal() and len(length) <= _MOST_DIGITS
+        if not is_number or int(length) > self._access.max_body_bytes:  # (5)
+            raise _too_large(length, most=self._access.max_body_bytes)
+
+    def _require_token(self, authorization: str | None) -> None:
+        scheme, _, token = (authorization or "").partition(" ")
+        if scheme.lower() != "bearer" or not self._access.is_token(token.strip()):
+            raise Unauthenticated(
+                "Authorization: expected `Bearer` and the token of this service",
+                field="Authorization",
+                cure="`zpctl status` prints the path of the token's file",
+            )
+
+    def _require_json(self, headers: Headers) -> None:
+        has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        if has_body and kind != "application/json":
+            raise UnsupportedMediaType(
+                f"Content-Type: expected application/json, found {kind[:100]!r}",
+                field="Content-Type",
+                expected="application/json",
+                found=kind[:100],
+            )
+
+
+class _Exchange:
+    """One request and its response: counts the body, completes the headers, refuses once."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, *, max_body_bytes: int) -> None:
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._most = max_body_bytes
+        self._taken = 0
+        self.has_begun = False
+        """Whether a response that is no refusal has begun."""
+        self._refused = False
+        self._over: TooLarge | None = None
+
+    async def receive(self) -> Message:
+        """Count the bytes of a body, which need not say its length."""
+        message = await self._receive()
+        self._taken += len(message.get("body", b""))
+        if self._taken > self._most:
+            self._over = _too_large(f"more than {self._most}", most=self._most)
+            raise self._over
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Pass a message on; a framework's own answer to a body that was too large is replaced."""
+        if self._over is not None:
+            await self.refuse(self._over)
+        if self._refused:
+            return
+        if message["type"] == "http.response.start":
+            self.has_begun = True
+            _complete(MutableHeaders(scope=message))
+        await self._send(message)
+
+    async def refuse(self, error: ServiceError) -> None:
+        """Answer with a problem, unless an answer has begun."""
+        if self.has_begun or self._refused:
+            return
+        self._refused = True
+        document = problems.of_error(error, instance=self._scope["path"])
+        await problems.response(document)(self._scope, self._receive, self._finish)
+
+    async def _finish(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            _complete(MutableHeaders(scope=message))
+        await self._send(message)
+
+
+def _too_large(found: str, *, most: int) -> TooLarge:
+    return TooLarge(
+        f"body: expected at most {most} bytes, found {found[:40]}",
+        field="Content-Length",
+        expected=f"at most {most}",
+        found=found[:40],
+    )
+
+
+def _complete(headers: MutableHeaders) -> None:
+    for name, value in _HEADERS.items():
+        headers.setdefault(name, value)
+    if headers.get("content-type") == "application/json":
+        headers["content-type"] = "application/json; charset=utf-8"
+
+
+def _host_name(host: str) -> str:
+    """Return the Host header without port and brackets; empty if it is not a host."""
+    try:
+        return (urlsplit(f"//{host}").hostname or "").lower()
+    except ValueError:
+        return ""
+
+
+def _is_same(origin: str, host: str) -> bool:
+    """Return whether a page of this service sent the request: same host and port."""
+    try:
+        parts: Any = urlsplit(origin)
+    except ValueError:
+        return False
+    return parts.scheme in {"http", "https"} and parts.netloc.lower() == host.lower()

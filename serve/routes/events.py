@@ -1,0 +1,89 @@
+"""The event streams, in a deployment of their own: an open stream holds no other request up."""
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query
+from fastapi.responses import Response
+
+from cluster.asking import answer
+from cluster.audit import STATUS
+from evidence.errors import InvalidInput, RateLimited
+from serve.context import Context, InContext
+from serve.stream import EventStream, Feed, Pace, frames_of
+
+router = APIRouter(prefix="/api/events", tags=["events"])
+
+RunIdQuery = Annotated[
+    str | None,
+    Query(pattern=r"^[0-9a-f]{12}$", description="A run; without it, status changes of all runs."),
+]
+AfterQuery = Annotated[
+    int | None, Query(ge=0, le=2**53 - 1, description="Sequence number, exclusive.")
+]
+
+
+@router.get(
+    "/training",
+    response_class=Response,
+    responses={
+        200: {"content": {"text/event-stream": {}}},
+        204: {"description": "The run has ended and the reader has seen all of it."},
+    },
+)
+async def stream_training_events(
+    context: InContext,
+    run_id: RunIdQuery = None,
+    after: AfterQuery = None,
+    last_event_id: Annotated[str | None, Header(max_length=20)] = None,
+) -> Response:
+    """Send events as they happen, each with its sequence number as id, from `after` on."""
+    cursor = _cursor(after, last_event_id)
+    limit = context.settings.max_streams
+    if context.hub.streams >= limit:
+        raise RateLimited(f"{limit} streams are open, the limit max_streams", field="max_streams")
+    state, last_seq = None, 0
+    if run_id is not None:
+        view = await answer(context.manager.view.remote(run_id))
+        state, last_seq = view["status"], view["last_seq"]
+        if view["sealed"] and cursor >= last_seq:
+            return Response(status_code=204)
+    settings = context.settings
+    pace = Pace(settings.heartbeat_s, settings.send_timeout_s, settings.max_stream_bytes)
+    make = lambda: _feed(context, run_id, state, last_seq)  # noqa: E731
+    return EventStream(lambda: _frames(context, run_id, make, cursor, pace), pace)
+
+
+@contextlib.asynccontextmanager
+async def _frames(
+    context: Context, run_id: str | None, make: Callable[[], Feed], cursor: int, pace: Pace
+) -> AsyncIterator[AsyncIterator[bytes]]:
+    async with context.hub.reading(run_id, make) as feed:
+        yield frames_of(feed, cursor, pace)
+
+
+def _feed(context: Context, run_id: str | None, state: str | None, last_seq: int) -> Feed:
+    async def read(after: int, limit: int, wait_s: float) -> list[bytes]:
+        return await answer(context.manager.events.remote(run_id, after, limit, wait_s))
+
+    choose = _is_status if run_id is None else None
+    return Feed(read, choose=choose, state=state, last_seq=last_seq)
+
+
+def _is_status(record: dict[str, Any]) -> bool:
+    return bool(record["action"] == STATUS)
+
+
+def _cursor(after: int | None, last_event_id: str | None) -> int:
+    """Return where to go on: Last-Event-ID, which a client sends by itself, before `after`."""
+    if not last_event_id:
+        return after or 0
+    if not last_event_id.isdecimal():
+        raise InvalidInput(
+            f"Last-Event-ID: expected a sequence number, found {last_event_id!r}",
+            field="Last-Event-ID",
+            expected="a sequence number",
+            found=last_event_id,
+        )
+    return int(last_event_id)

@@ -1,0 +1,189 @@
+"""Runs: submit, list, look, cancel, resume, predict, and take their evidence away."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Body, Header, Path, Query
+from fastapi.responses import Response, StreamingResponse
+
+from cluster.asking import answer
+from evidence import digest
+from evidence.records import RunState
+from serve import schemas
+from serve.context import WHO, Context, InContext
+
+router = APIRouter(prefix="/api/training/runs", tags=["runs"])
+
+RunId = Annotated[str, Path(pattern=r"^[0-9a-f]{12}$", description="12 hex digits.")]
+After = Annotated[
+    int, Query(ge=0, le=2**53 - 1, description="Sequence number, exclusive: only newer records.")
+]
+Limit = Annotated[int, Query(ge=1, le=1000, description="Most records.")]
+Offset = Annotated[int, Query(ge=0, le=10**9, description="Runs to pass over.")]
+Key = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=200,
+        pattern=r"^[\x21-\x7e]+$",
+        description="The same key and config give the same run; another config gives 409.",
+    ),
+]
+Step = Annotated[int, Path(ge=0, le=2**53 - 1, description="Updates done at the checkpoint.")]
+CheckpointFile = Literal["model.safetensors", "optimizer.safetensors", "state.safetensors"]
+
+RUN_REQUEST = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "anyOf": [
+                        {"$ref": "#/components/schemas/RecipeRequest"},
+                        {"$ref": "#/components/schemas/RunConfig"},
+                    ]
+                },
+                "examples": {
+                    "recipe": {"value": {"recipe": "mnist_mlp", "overrides": {"steps": 300}}}
+                },
+            }
+        },
+    }
+}
+
+
+@router.post("", openapi_extra=RUN_REQUEST)
+async def submit_run(
+    context: InContext, request: Annotated[dict[str, Any], Body()], key: Key = None
+) -> schemas.RunView:
+    """Take in a run: a recipe with overrides, or a full RunConfig."""
+    view = await answer(context.manager.submit.remote(request, WHO, key))
+    return schemas.RunView.model_validate(view)
+
+
+@router.get("")
+async def list_runs(
+    context: InContext,
+    status: Annotated[RunState | None, Query(description="Only runs with it.")] = None,
+    offset: Offset = 0,
+    limit: Annotated[int, Query(ge=1, le=100, description="Most runs.")] = 20,
+) -> schemas.RunPage:
+    """List runs, newest first."""
+    page = await answer(context.manager.page.remote(status, offset, limit))
+    following = offset + len(page["runs"])
+    following_offset = following if following < page["total"] and page["runs"] else None
+    return schemas.RunPage.model_validate({**page, "next_offset": following_offset})
+
+
+@router.get("/{run_id}")
+async def get_run(context: InContext, run_id: RunId) -> schemas.RunView:
+    """Return one run."""
+    view = await answer(context.manager.view.remote(run_id))
+    return schemas.RunView.model_validate(view)
+
+
+@router.get("/{run_id}/metrics")
+async def get_metrics(
+    context: InContext, run_id: RunId, after: After = 0, limit: Limit = 1000
+) -> schemas.MetricPage:
+    """Return metric records, oldest first."""
+    page = await answer(context.manager.metrics.remote(run_id, after, limit))
+    return schemas.MetricPage.model_validate(page)
+
+
+@router.get("/{run_id}/logs")
+async def get_logs(
+    context: InContext, run_id: RunId, after: After = 0, limit: Limit = 1000
+) -> schemas.LogPage:
+    """Return log and status records, oldest first."""
+    page = await answer(context.manager.logs.remote(run_id, after, limit))
+    return schemas.LogPage.model_validate(page)
+
+
+@router.get("/{run_id}/checkpoints")
+async def list_checkpoints(context: InContext, run_id: RunId) -> schemas.CheckpointList:
+    """Return the checkpoint records, oldest first."""
+    records = await answer(context.manager.checkpoints.remote(run_id))
+    return schemas.CheckpointList(run_id=run_id, checkpoints=records)
+
+
+@router.get(
+    "/{run_id}/checkpoints/{step}",
+    response_class=Response,
+    responses={200: {"content": {"application/octet-stream": {}}}},
+)
+async def download_checkpoint(
+    context: InContext, run_id: RunId, step: Step, file: CheckpointFile = "model.safetensors"
+) -> Response:
+    """Return one file of a checkpoint; its digest was checked, and is the ETag."""
+    data = await answer(context.manager.checkpoint_file.remote(run_id, step, file))
+    return _download(data, name=f"{run_id}-step_{step:06d}-{file}")
+
+
+@router.get(
+    "/{run_id}/evidence",
+    response_model=schemas.EvidenceView,
+    responses={200: {"content": {"application/zip": {}}}},
+)
+async def get_evidence(
+    context: InContext,
+    run_id: RunId,
+    form: Annotated[
+        Literal["json", "zip"], Query(alias="format", description="A list, or the pack.")
+    ] = "json",
+) -> Response | schemas.EvidenceView:
+    """Return the files of the pack with their digests, or the pack as a zip."""
+    listed = await answer(context.manager.evidence.remote(run_id))
+    if form == "json":
+        return schemas.EvidenceView.model_validate(listed)
+    return StreamingResponse(
+        _pieces(context, run_id),
+        media_type="application/zip",
+        headers={"content-disposition": f'attachment; filename="{run_id}.zip"'},
+    )
+
+
+@router.post("/{run_id}/cancel")
+async def cancel_run(context: InContext, run_id: RunId) -> schemas.RunView:
+    """End a run for good and seal what it has; 409 if it has ended."""
+    view = await answer(context.manager.cancel.remote(run_id, WHO))
+    return schemas.RunView.model_validate(view)
+
+
+@router.post("/{run_id}/resume")
+async def resume_run(context: InContext, run_id: RunId) -> schemas.RunView:
+    """Put an interrupted or failed run back into the queue; 409 otherwise."""
+    view = await answer(context.manager.resume.remote(run_id, WHO))
+    return schemas.RunView.model_validate(view)
+
+
+@router.post("/{run_id}/predict")
+async def predict(
+    context: InContext, run_id: RunId, request: schemas.PredictRequest
+) -> schemas.PredictResponse:
+    """Classify images with a checkpoint of the run."""
+    result = await answer(context.manager.predict.remote(run_id, request.step, request.images))
+    return schemas.PredictResponse.model_validate(result)
+
+
+@router.post("/collect")
+async def collect(context: InContext, request: schemas.CollectRequest) -> schemas.CollectResponse:
+    """Delete ended runs beyond a policy; each leaves a tombstone with its seal's digest."""
+    policy = request.model_dump(exclude={"dry_run"})
+    deleted = await answer(context.manager.collect.remote(policy, WHO, request.dry_run))
+    return schemas.CollectResponse(deleted=deleted, dry_run=request.dry_run)
+
+
+def _download(data: bytes, *, name: str) -> Response:
+    headers = {
+        "content-disposition": f'attachment; filename="{name}"',
+        "etag": f'"{digest.of_bytes(data)}"',
+    }
+    return Response(data, media_type="application/octet-stream", headers=headers)
+
+
+async def _pieces(context: Context, run_id: str) -> AsyncIterator[bytes]:
+    pieces: Any = context.manager.evidence_zip.remote(run_id)  # Ray types it as one reference
+    async for reference in pieces:
+        yield await answer(reference)

@@ -1,0 +1,249 @@
+"""Wire schemas: what requests and responses of the API look like, for OpenAPI and for clients."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from evidence.records import Fault, Placement, RunState
+from trainers.config import RunConfig
+
+
+class Wire(BaseModel):
+    """A part of a request or response; unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+
+class RecipeRequest(Wire):
+    """A run made from a recipe."""
+
+    recipe: str
+    """Name of a recipe; `GET /api/recipes` lists them."""
+    overrides: dict[str, Any] = {}
+    """Fields of RunConfig to change, nested like it."""
+
+
+class Trend(Wire):
+    """Whether the evaluation loss falls."""
+
+    decreasing: bool | None
+    """Null below 3 values."""
+    rule: str
+    """How that was decided."""
+    values: list[float | None]
+    """Evaluation losses, oldest first."""
+
+
+class Counts(Wire):
+    """How much a run has recorded."""
+
+    metrics: int
+    checkpoints: int
+
+
+class Timings(Wire):
+    """Moments of a run, RFC 3339 in UTC; null where it has not come to that."""
+
+    created: str | None
+    started: str | None
+    ended: str | None
+
+
+class RunView(Wire):
+    """A run."""
+
+    run_id: str
+    name: str
+    recipe: str | None
+    status: RunState
+    reason: str
+    """Why it has this status."""
+    pending_reason: str | None
+    """Why it still waits, while it is queued."""
+    last_seq: int
+    """Sequence number of its newest event."""
+    step: int
+    """Updates done."""
+    steps: int
+    """Updates in all."""
+    attempt: int
+    """How often a trainer was started."""
+    config: RunConfig
+    counts: Counts
+    timings: Timings
+    placement: Placement | None
+    last_metrics: dict[str, dict[str, Any]]
+    """The newest metric record of each split."""
+    trend: Trend
+    error: Fault | None
+    sealed: bool
+    """Whether the evidence pack is complete and signed."""
+    links: dict[str, str]
+
+
+class RunPage(Wire):
+    """Some runs, newest first."""
+
+    runs: list[RunView]
+    total: int
+    """How many there are with this filter."""
+    next_offset: int | None
+    """`offset` of the next page, or null at the end."""
+
+
+class MetricPage(Wire):
+    """Some metric records of a run, oldest first."""
+
+    run_id: str
+    metrics: list[dict[str, Any]]
+    next_after: int
+    """`after` of the next page."""
+    total: int
+    trend: Trend
+
+
+class LogPage(Wire):
+    """Some log and status records of a run, oldest first."""
+
+    run_id: str
+    logs: list[dict[str, Any]]
+    next_after: int
+
+
+class CheckpointList(Wire):
+    """The checkpoints of a run, oldest first."""
+
+    run_id: str
+    checkpoints: list[dict[str, Any]]
+
+
+class EvidenceFile(Wire):
+    """One file of a pack."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+class EvidenceView(Wire):
+    """The files of a pack."""
+
+    run_id: str
+    sealed: bool
+    manifest_sha256: str | None
+    files: list[EvidenceFile]
+
+
+class PredictRequest(Wire):
+    """Images to classify."""
+
+    images: Annotated[list[Any], Field(min_length=1, max_length=256)]
+    """Each H x W, or C x H x W, of integers 0 to 255, in the size of the run's data set."""
+    step: Annotated[int, Field(ge=0)] | None = None
+    """Checkpoint to use; null is the newest."""
+
+
+class Prediction(Wire):
+    """What a model makes of one image."""
+
+    label: Annotated[int, Field(ge=0)]
+    """Index of the class with the largest probability."""
+    name: str
+    """Its name."""
+    probabilities: list[float]
+    """By class; they add up to 1."""
+
+
+class PredictResponse(Wire):
+    """Predictions in the order of the images."""
+
+    run_id: str
+    step: int
+    predictions: list[Prediction]
+
+
+class DatasetList(Wire):
+    """Data sets that recipes can name."""
+
+    datasets: list[dict[str, Any]]
+
+
+class DatasetView(Wire):
+    """One data set."""
+
+    dataset: dict[str, Any]
+
+
+class RecipeView(Wire):
+    """A recipe with every default filled in."""
+
+    name: str
+    config: RunConfig
+
+
+class RecipeList(Wire):
+    """All recipes."""
+
+    recipes: list[RecipeView]
+
+
+class ModelList(Wire):
+    """Models of runs that succeeded."""
+
+    models: list[dict[str, Any]]
+
+
+class NodeList(Wire):
+    """Nodes of the cluster and their devices, as probed."""
+
+    nodes: list[dict[str, Any]]
+
+
+class CollectRequest(Wire):
+    """Which ended runs to delete; null does not limit."""
+
+    keep_runs: Annotated[int, Field(ge=0)] | None = None
+    max_age_s: Annotated[float, Field(ge=0)] | None = None
+    max_bytes: Annotated[int, Field(ge=0)] | None = None
+    dry_run: bool = False
+    """Only say which."""
+
+
+class CollectResponse(Wire):
+    """Tombstones of deleted runs, or what would be deleted."""
+
+    deleted: list[dict[str, Any]]
+    dry_run: bool
+
+
+class Health(Wire):
+    """Whether the service can do what it promises."""
+
+    status: Literal["ok", "not_ready"]
+    version: str
+    commit: str | None
+    phase: str
+    mocks: bool
+    """Derived from `checks.honesty`: false when the scan found nothing."""
+    checks: dict[str, dict[str, Any]]
+    """State of each dependency: `state` is passed, failed or pending."""
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem details."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    code: str
+    """Stable code; docs/errors.md lists them."""
+    field: str | None = None
+    """Input field at fault."""
+    expected: str | None = None
+    found: str | None = None
+    cure: str | None = None
+    """What to do about it."""
