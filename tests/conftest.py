@@ -1,0 +1,58 @@
+"""One service for the whole session; whoever breaks one starts another for itself."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from serve import local
+from serve.client import Client
+from serve.local import LocalService
+from tests.service import base_environment, fetch_mnist, stop_gently
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+STREAM_BYTES = 200_000
+"""What one event stream of a test's service may send: so little that long runs reconnect."""
+
+MakeService = Callable[..., LocalService]
+
+
+@pytest.fixture(scope="session")
+def data_cache() -> Path:
+    """A cache that holds MNIST; skips with the reason where it cannot be had."""
+    return fetch_mnist(REPOSITORY / "var" / "cache")
+
+
+@pytest.fixture(scope="session")
+def make_service(data_cache: Path) -> Iterator[MakeService]:
+    """Start services of their own: (home, cpus, variables) -> LocalService; all end with it."""
+    started: list[LocalService] = []
+
+    def make(home: Path, *, cpus: int = 2, **variables: str) -> LocalService:
+        small = {"ZEROPOINT_MAX_STREAM_BYTES": str(STREAM_BYTES)}
+        environ = {**base_environment(home, data_cache), **small, **variables}
+        service = local.start(environ=environ, cpus=cpus)
+        started.append(service)
+        return service
+
+    yield make
+    for service in started:
+        stop_gently(service)
+
+
+@pytest.fixture(scope="session")
+def service(make_service: MakeService) -> Iterator[LocalService]:
+    """The service that most tests share; they must leave it running."""
+    home = Path(tempfile.mkdtemp(prefix="zpt-"))
+    yield make_service(home)
+    shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture
+def client(service: LocalService) -> Iterator[Client]:
+    """A client of the shared service."""
+    with Client(service.url, token=service.token()) as one:
+        yield one

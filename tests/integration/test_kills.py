@@ -1,0 +1,146 @@
+"""Kill -9 of the trainer, the manager and the whole cluster: the same bits in the end."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from evidence.archive import open_pack
+from evidence.records import REPEATABLE
+from evidence.verify import verify
+from serve import local, ports
+from serve.client import Client, Event
+from serve.local import LocalService
+from tests.conftest import MakeService
+from tests.service import kill_worker, workers
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+SPACING = 60
+KILLS = int(os.environ.get("ZEROPOINT_TEST_KILLS", "20"))
+MANAGER_KILLS = int(os.environ.get("ZEROPOINT_TEST_MANAGER_KILLS", "1"))
+CLUSTER_KILLS = int(os.environ.get("ZEROPOINT_TEST_CLUSTER_KILLS", "1"))
+STEPS = SPACING * KILLS
+CHECKPOINT_EVERY = 100
+
+RNG = np.random.default_rng(7)
+
+REQUEST: dict[str, Any] = {
+    "recipe": "mnist_mlp",
+    "overrides": {
+        "model": {"architecture": "mlp", "hidden": [16]},
+        "optimizer": {"name": "sgd", "lr": 0.05, "momentum": 0.9},
+        "batch_size": 1024,
+        "steps": STEPS,
+        "checkpoint_every": CHECKPOINT_EVERY,
+        "max_restarts": 100,
+    },
+}
+
+Result = tuple[list[tuple[str, str]], list[tuple[Any, ...]]]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(service: LocalService) -> Result:
+    """What the config comes to when nothing happens."""
+    with Client(service.url, token=service.token()) as client:
+        run_id = client.submit(REQUEST)["run_id"]
+        for _ in client.follow(run_id):
+            pass
+        return result_of(client, run_id)
+
+
+def result_of(client: Client, run_id: str) -> Result:
+    """Return the state digests of all checkpoints, and what all steps measured."""
+    records = client.checkpoints(run_id)["checkpoints"]
+    digests = [(r["model_digest"], r["optimizer_digest"]) for r in records]
+    metrics: list[dict[str, Any]] = []
+    while page := client.metrics(run_id, after=metrics[-1]["seq"] if metrics else 0)["metrics"]:
+        metrics += page
+    measured = [(m["step"], m["split"], *(m[name] for name in REPEATABLE)) for m in metrics]
+    return digests, measured
+
+
+def assert_pack_verifies(service: LocalService, run_id: str) -> None:
+    with open_pack(Path(service.evidence_root, "training", run_id)) as pack:
+        report = verify(pack)
+    assert report.exit_code == 0, report
+
+
+def steps_of(client: Client, run_id: str, after: int = 0) -> Iterator[int]:
+    """Yield the step of each training metric of the stream."""
+    for event in client.follow(run_id, after=after):
+        if event.kind == "metric" and event.data["split"] == "train":
+            yield event.data["step"]
+
+
+def test_a_run_killed_many_times_ends_in_the_same_bits(
+    service: LocalService, client: Client, uninterrupted: Result
+) -> None:
+    points = [SPACING * n + int(m) for n, m in enumerate(RNG.integers(10, 45, size=KILLS))]
+    between = [point for point in points if point % CHECKPOINT_EVERY]
+    assert len(between) >= KILLS * 3 // 4
+    killed = []
+    run_id = client.submit(REQUEST)["run_id"]
+    for step in steps_of(client, run_id):
+        if points and step >= points[0]:
+            points.pop(0)
+            killed.append(kill_worker(service, "TrainerActor"))
+    assert client.run(run_id)["status"] == "succeeded"
+    assert len(set(killed)) == KILLS
+    assert result_of(client, run_id) == uninterrupted
+    names = [record.get("name") for record in client.logs(run_id)["logs"]]
+    assert names.count("resumed") == names.count("trainer_lost") == KILLS
+    assert_pack_verifies(service, run_id)
+
+
+def test_a_killed_manager_adopts_the_live_trainer(
+    service: LocalService, client: Client, uninterrupted: Result
+) -> None:
+    points = [STEPS * (n + 1) // (MANAGER_KILLS + 1) for n in range(MANAGER_KILLS)]
+    run_id = client.submit(REQUEST)["run_id"]
+    steps, killed = [], []
+    for step in steps_of(client, run_id):
+        steps.append(step)
+        if points and step >= points[0]:
+            points.pop(0)
+            assert len(workers(service, "TrainerActor")) == 1
+            killed.append(kill_worker(service, "ManagerActor"))
+    assert len(set(killed)) == MANAGER_KILLS
+    assert steps == list(range(1, STEPS + 1))
+    view = client.run(run_id)
+    assert (view["status"], view["attempt"]) == ("succeeded", 1)
+    assert result_of(client, run_id) == uninterrupted
+    assert_pack_verifies(service, run_id)
+
+
+def test_a_stream_survives_the_loss_of_the_cluster_and_the_run_resumes_to_the_same_bits(
+    make_service: MakeService, tmp_path: Path, uninterrupted: Result
+) -> None:
+    home, port = tmp_path / "home", str(ports.free(1)[0])
+    service = make_service(home, ZEROPOINT_PORT=port)
+    with Client(service.url, token=service.token()) as client:
+        run_id = client.submit(REQUEST)["run_id"]
+        events: list[Event] = []
+        for n in range(CLUSTER_KILLS):
+            stream = client.follow(run_id, after=events[-1].seq or 0 if events else 0)
+            target = STEPS * (n + 1) // (CLUSTER_KILLS + 1)
+            while not events or events[-1].data.get("step", 0) < target:
+                events.append(next(stream))
+            local.kill(service)
+            assert service.processes() == []
+            assert local.find(home) is None
+            service = make_service(home, ZEROPOINT_PORT=port)
+            events += list(stream)
+            end = events.pop()
+            assert (end.kind, end.data["state"]) == ("end", "interrupted")
+            assert client.run(run_id)["status"] == "interrupted"
+            client.resume(run_id)
+        events += client.follow(run_id, after=events[-1].seq or 0)
+        assert [event.seq for event in events] == list(range(1, len(events) + 1))
+        assert events[-1].data["state"] == "succeeded"
+        assert result_of(client, run_id) == uninterrupted
+    assert_pack_verifies(service, run_id)
