@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Sequence
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import ActorUnschedulableError, RayActorError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster.directory import NAMESPACE, find_trainer, trainer_name
@@ -58,7 +58,7 @@ class RayLauncher:
             return Lost("its actor is gone")
         try:
             ended: Outcome = await actor.outcome.remote()
-        except RayActorError as error:
+        except (RayActorError, ActorUnschedulableError) as error:
             return Lost(_first_line(error))
         except RayTaskError as error:  # a defect: `run` answers for what it raises
             return Fault(code="service_error", detail=_first_line(error.cause or error))

@@ -12,10 +12,10 @@ from typing import Any, cast
 
 import structlog
 
-from cluster import views
+from cluster import reading, views
 from cluster.audit import AuditJournal
 from cluster.datasets import DatasetShelf
-from cluster.launching import Launcher, Lost, Ticket
+from cluster.launching import Launcher
 from cluster.limits import require_space, require_within
 from cluster.placement import Node, Place, Wait, choose, reservation
 from cluster.pulse import Pulse
@@ -26,9 +26,10 @@ from cluster.run_folder import RunFolder, folder_bytes
 from cluster.sealing import seal
 from cluster.settings import Settings
 from cluster.states import RESUMABLE, advance
+from cluster.supervision import Ending, NodeLost, Supervisor
 from evidence.clock import Clock, moment, utc_now
-from evidence.errors import Conflict, RateLimited, ServiceError, StorageFull
-from evidence.records import Checkpoint, Fault, LogLevel, Placement, RunState, TrainingEvent
+from evidence.errors import Conflict, RateLimited, StorageFull
+from evidence.records import Checkpoint, Fault, Placement, RunState, TrainingEvent
 from evidence.signing import SigningKey
 from trainers import recipes
 from trainers.config import DeviceName
@@ -71,6 +72,12 @@ class Manager:
         self._count = count
         self._launcher = launcher
         self._key = key
+        self._supervisor = Supervisor(
+            launcher,
+            require_data=self._require_data,
+            clock=clock,
+            changed=self._changed,
+        )
         self._supervisors: dict[str, asyncio.Task[None]] = {}
         self._places: dict[str, Place] = {}
         self._waiting: dict[str, str] = {}
@@ -112,6 +119,9 @@ class Manager:
         reason = "the cluster was lost while it ran; resume it"
         await self._move(folder, RunState.INTERRUPTED, reason)
         self._leave(folder.run_id)
+
+    async def _require_data(self, dataset: str) -> None:
+        await self.shelf.require(dataset)
 
     def _leave(self, run_id: str) -> None:
         """Forget this task as the supervisor of a run, which may have got another one."""
@@ -245,6 +255,11 @@ class Manager:
         pending = self._waiting.get(run_id) if folder.summary.state is RunState.QUEUED else None
         return views.run(folder, pending_reason=pending, is_sealing=run_id in self._sealing)
 
+    def models(self, *, offset: int, limit: int) -> dict[str, Any]:
+        """Return one page of the models of runs that succeeded, newest first."""
+        folders, total = self.registry.page(state=RunState.SUCCEEDED, offset=offset, limit=limit)
+        return {"models": [reading.finished_model(folder) for folder in folders], "total": total}
+
     def page(self, *, state: RunState | None, offset: int, limit: int) -> dict[str, Any]:
         """Return one page of runs, newest first."""
         folders, total = self.registry.page(state=state, offset=offset, limit=limit)
@@ -272,8 +287,16 @@ class Manager:
         if run_id is None:
             return self.audit.lines(after=after, limit=limit)
         folder = self.registry.folder(run_id)
-        visible = self._sealing.get(run_id, folder.summary.last_seq)
-        return folder.event_lines(after=after, limit=max(0, min(limit, visible - after)))
+        last = self.last_visible(run_id)
+        return folder.event_lines(after=after, limit=max(0, min(limit, last - after)))
+
+    def last_visible(self, run_id: str) -> int:
+        """Return the newest seq that readers see: the end of a run is not shown before its seal.
+
+        Raises:
+            NotFound: There is no such run.
+        """
+        return self._sealing.get(run_id, self.registry.folder(run_id).summary.last_seq)
 
     async def health(self) -> dict[str, Any]:
         """Return what readiness asks of the manager."""
@@ -335,7 +358,7 @@ class Manager:
         taken: dict[str, list[Mapping[str, float]]] = {}
         for place in self._places.values():
             taken.setdefault(place.node_id, []).append(place.resources)
-        earlier = folder.summary.placement
+        earlier = folder.summary.placement if folder.is_described else None
         return choose(
             folder.config,
             nodes=nodes,
@@ -371,75 +394,23 @@ class Manager:
         self, folder: RunFolder, place: Place, *, starts: bool, resumes: bool
     ) -> None:
         """Run attempts until the run ends; this task is the only one that moves a running run."""
-        try:
-            async with asyncio.timeout(folder.config.max_wall_s):
-                outcome = await self._until_ended(folder, place, starts=starts, resumes=resumes)
-        except TimeoutError:
-            outcome = Fault(
-                code="limit_exceeded", detail=f"longer than max_wall_s = {folder.config.max_wall_s}"
-            )
-        except ServiceError as error:
-            outcome = Fault(code=error.code, detail=error.detail[:4000])
-        except Exception as error:  # else the run would hold its place for ever; logged whole
-            log.exception("supervision_failed", run_id=folder.run_id)
-            detail = f"{type(error).__name__}: {error}"[:4000]
-            outcome = Fault(code=ServiceError.code, detail=detail)
-        await self._launcher.kill(folder.run_id, folder.summary.attempt)
+        ending = await self._supervisor.attempts(folder, place, starts=starts, resumes=resumes)
         self._places.pop(folder.run_id, None)
         self._queue_pulse.fire()
-        await self._conclude(folder, outcome)
+        await self._conclude(folder, ending)
         self._leave(folder.run_id)
 
-    async def _until_ended(
-        self, folder: RunFolder, place: Place, *, starts: bool, resumes: bool
-    ) -> Fault | None:
-        restarts = 0
-        while True:
-            if starts:
-                await self._start_trainer(folder, place, resumes=resumes)
-            outcome = await self._launcher.outcome(folder.run_id, folder.summary.attempt)
-            if not isinstance(outcome, Lost):
-                return outcome
-            restarts += 1
-            if restarts > folder.config.max_restarts:
-                return Fault(
-                    code="trainer_lost",
-                    detail=f"lost {restarts} times, max_restarts = {folder.config.max_restarts}; "
-                    f"last: {outcome.reason}",
-                )
-            await self._launcher.kill(folder.run_id, folder.summary.attempt)
-            folder.log(
-                "trainer_lost",
-                outcome.reason,
-                level=LogLevel.WARNING,
-                attempt=folder.summary.attempt + 1,
-            )
-            self._changed(folder)
-            starts = resumes = True
-
-    async def _start_trainer(self, folder: RunFolder, place: Place, *, resumes: bool) -> None:
-        await self.shelf.require(folder.config.dataset)
-        step, files, damaged = await asyncio.to_thread(folder.newest_good_checkpoint)
-        for damaged_step, detail in damaged.items():
-            folder.log(
-                "checkpoint_damaged", detail[:2000], level=LogLevel.WARNING, step=damaged_step
-            )
-        if resumes:
-            folder.log("resumed", f"resumed from step {step}", step=step)
-            self._changed(folder)
-        config = folder.config.model_dump(mode="json")
-        ticket = Ticket(folder.run_id, folder.summary.attempt, config, place, files)
-        await self._launcher.start(ticket)
-
-    async def _conclude(self, folder: RunFolder, outcome: Fault | None) -> None:
-        if outcome is not None:
-            self._count("error", outcome.code)
-        if outcome is None:
+    async def _conclude(self, folder: RunFolder, ending: Ending) -> None:
+        if ending is None:
             await self._end(folder, RunState.SUCCEEDED, "all steps are done", who="service")
-        elif outcome.code in INTERRUPTING:
-            await self._move(folder, RunState.INTERRUPTED, outcome.detail, error=outcome)
+        elif isinstance(ending, NodeLost):
+            await self._move(folder, RunState.INTERRUPTED, "its node left the cluster")
+            await self._move(folder, RunState.QUEUED, "waits for another node")
+            self._queue_pulse.fire()
         else:
-            await self._move(folder, RunState.FAILED, outcome.detail, error=outcome)
+            self._count("error", ending.code)
+            to = RunState.INTERRUPTED if ending.code in INTERRUPTING else RunState.FAILED
+            await self._move(folder, to, ending.detail, error=ending)
 
     # -- changes of state ----------------------------------------------------------------------
 
@@ -455,22 +426,27 @@ class Manager:
     ) -> None:
         """Move a run, waiting for space if the disk is full, and tell everyone."""
         await _with_space(lambda: folder.move(to, reason[:2000], placement=placement, error=error))
-        await _with_space(lambda: self.registry.moved(folder, who=who))
-        log.info("run_moved", run_id=folder.run_id, state=to, reason=reason)
-        self._changed(folder)
+        await self._tell(folder, who=who)
 
     async def _end(self, folder: RunFolder, to: RunState, reason: str, *, who: str) -> None:
         """Move a run to a final state; readers see it when the pack is sealed, not before."""
         advance(folder.summary.state, to)
         self._sealing[folder.run_id] = folder.summary.last_seq
-        await self._move(folder, to, reason, who=who)
-        await self._seal(folder)
+        await _with_space(lambda: folder.move(to, reason[:2000]))
+        await self._seal(folder, who=who)
 
-    async def _seal(self, folder: RunFolder) -> None:
+    async def _seal(self, folder: RunFolder, *, who: str = "service") -> None:
         await _with_space(folder.complete_end)
         await _with_space(lambda: asyncio.to_thread(seal, folder, self._key))
-        self.registry.sealed(folder)
         self._sealing.pop(folder.run_id, None)
+        await self._tell(folder, who=who)
+        self.registry.sealed(folder)
+
+    async def _tell(self, folder: RunFolder, *, who: str) -> None:
+        """Tell everyone the state that a run came to."""
+        await _with_space(lambda: self.registry.moved(folder, who=who))
+        summary = folder.summary
+        log.info("run_moved", run_id=folder.run_id, state=summary.state, reason=summary.reason)
         self._changed(folder)
 
     def _changed(self, folder: RunFolder) -> None:

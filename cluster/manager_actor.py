@@ -122,7 +122,8 @@ class ManagerActor:
     async def logs(self, run_id: str, after: int, limit: int) -> dict[str, Any]:
         """Return log records after a sequence number."""
         await self._begin()
-        return reading.logs(self._folder(run_id), after=after, limit=limit)
+        last = self._manager.last_visible(run_id)
+        return reading.logs(self._folder(run_id), after=after, last=last, limit=limit)
 
     @ray.method
     async def checkpoints(self, run_id: str) -> list[dict[str, Any]]:
@@ -161,11 +162,10 @@ class ManagerActor:
         return {"run_id": run_id, "step": chosen, "predictions": answer}
 
     @ray.method
-    async def models(self) -> list[dict[str, Any]]:
-        """Return the finished models."""
+    async def models(self, offset: int, limit: int) -> dict[str, Any]:
+        """Return one page of finished models, newest first."""
         await self._begin()
-        done = self._manager.registry.in_state(RunState.SUCCEEDED)
-        return [reading.finished_model(folder) for folder in done]
+        return self._manager.models(offset=offset, limit=limit)
 
     @ray.method
     async def datasets(self) -> list[dict[str, Any]]:

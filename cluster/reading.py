@@ -26,10 +26,11 @@ def metrics(folder: RunFolder, *, after: int, limit: int) -> dict[str, Any]:
     }
 
 
-def logs(folder: RunFolder, *, after: int, limit: int) -> dict[str, Any]:
-    """Return at most `limit` log and status records with a seq above `after`."""
+def logs(folder: RunFolder, *, after: int, last: int, limit: int) -> dict[str, Any]:
+    """Return at most `limit` log and status records with a seq above `after`, up to `last`."""
     kinds = {EventKind.LOG, EventKind.STATUS}
-    records = _records(folder, kinds, after=after, limit=limit)
+    found = _records(folder, kinds, after=after, limit=limit)
+    records = [record for record in found if record["seq"] <= last]
     return {
         "run_id": folder.run_id,
         "logs": records,

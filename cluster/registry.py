@@ -144,8 +144,10 @@ class Registry:
                 log.warning("run_left_out", cause=error.detail)
 
     def in_state(self, *states: RunState) -> list[RunFolder]:
-        """Return the runs in these states, oldest first."""
-        return [self.folder(e.run_id) for e in list(self._entries.values()) if e.state in states]
+        """Return the runs in these states, oldest first; not those that are being sealed."""
+        told = [e.run_id for e in self._entries.values() if e.state in states]
+        folders = [self.folder(run_id) for run_id in told]
+        return [folder for folder in folders if folder.summary.state in states]
 
     def unsealed(self) -> list[RunFolder]:
         """Return the final runs whose pack is not sealed; their folders stay open till it is."""
@@ -161,8 +163,10 @@ class Registry:
     # -- changes -----------------------------------------------------------------------------
 
     def moved(self, folder: RunFolder, *, who: str) -> None:
-        """Tell the index and the service journal that a run is in another state."""
+        """Tell the index and the service journal that a run is in another state, once."""
         entry = self._entries[folder.run_id]
+        if entry.state is folder.summary.state:
+            return
         previous, entry.state = entry.state, folder.summary.state
         self._journal_status(folder.run_id, folder.summary, previous=previous, who=who)
 
@@ -228,7 +232,7 @@ class Registry:
         if not self._open_live(entry.run_id):
             return
         folder = self._live[entry.run_id]
-        if folder.summary.state is not entry.state:
+        if not folder.summary.state.is_final:  # those are told when they are sealed
             self.moved(folder, who="service")
 
     def _open_live(self, run_id: str) -> bool:

@@ -289,6 +289,11 @@ class RunFolder:
         return 0, {}, damaged
 
     @property
+    def is_described(self) -> bool:
+        """Whether a trainer began to train it; from then on its device is fixed."""
+        return self.paths.provenance.exists()
+
+    @property
     def is_sealed(self) -> bool:
         """Whether the pack is sealed: its signed manifest is in place."""
         return pack.is_sealed(self.paths.root)

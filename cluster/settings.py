@@ -3,6 +3,7 @@
 Each field says its variable, unit and bound. `docs/settings.md` is checked against this file.
 """
 
+import difflib
 import os
 import re
 from collections.abc import Mapping
@@ -15,6 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from evidence.errors import ConfigError
 
 PREFIX = "ZEROPOINT_"
+_OF_PROCESSES = frozenset({"ZEROPOINT_SERVICE_ID", "ZEROPOINT_ROLE"})
+"""Variables that the service gives its own processes; they are no settings."""
 _UNPREFIXED = {"evidence_root": "EVIDENCE_ROOT", "mocks_disabled": "MOCKS_DISABLED"}
 
 Count = Annotated[int, Field(ge=1)]
@@ -130,8 +133,9 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
     """Read the settings; paths become absolute, so that every process means the same files.
 
     Raises:
-        ConfigError: A variable has a wrong value; the variable is named.
+        ConfigError: A variable has a wrong value, or is unknown; the variable is named.
     """
+    _require_known(environ)
     own = {name: environ.get(variable_of(name)) for name in Settings.model_fields}
     limits = {name: environ.get(variable_of(name)) for name in Limits.model_fields}
     values: dict[str, Any] = {name: value for name, value in own.items() if value is not None}
@@ -167,6 +171,21 @@ def as_environment(settings: Settings) -> dict[str, str]:
     limits["architectures"] = ",".join(limits["architectures"])
     merged = {**plain, **limits}
     return {variable_of(name): str(value) for name, value in merged.items() if value is not None}
+
+
+def _require_known(environ: Mapping[str, str]) -> None:
+    """Refuse a misspelt setting, which would otherwise leave the default in force unseen."""
+    fields = [*Settings.model_fields, *Limits.model_fields]
+    known = {variable_of(field) for field in fields if field != "limits"}
+    for name in sorted(environ.keys() - known - _OF_PROCESSES):
+        if name.startswith(PREFIX):
+            meant = difflib.get_close_matches(name.removeprefix(PREFIX).lower(), fields, n=1)
+            raise ConfigError(
+                f"{name}: there is no such setting; docs/settings.md lists them",
+                field=name,
+                found=name,
+                cure=f"did you mean {variable_of(meant[0])}?" if meant else f"unset {name}",
+            )
 
 
 def _require_no_mocks(settings: Settings) -> None:

@@ -5,7 +5,7 @@ The fold is the only way a run's state comes to be, live and after a restart ali
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from cluster.states import LIVE
 from evidence.records import (
@@ -17,6 +17,9 @@ from evidence.records import (
     RunState,
     Split,
 )
+
+TRAINER_LOST: Final = "trainer_lost"
+"""Name of the log line that tells a trainer's death."""
 
 _JOURNAL_FIELDS = frozenset({"v", "seq", "prev", "attempt", "n"})
 
@@ -43,6 +46,10 @@ class RunSummary:
     created: str | None = None
     started: str | None = None
     """When the first attempt began."""
+    running_since: str | None = None
+    """When it was placed last."""
+    losses: int = 0
+    """Trainers lost since it was placed last."""
     ended: str | None = None
     """When it came to its present state, if nothing is going to happen by itself."""
     placement: Placement | None = None
@@ -83,7 +90,7 @@ class RunSummary:
             case EventKind.END:
                 self.has_ended = True
             case EventKind.LOG:
-                pass
+                self.losses += line["name"] == TRAINER_LOST
 
     def _fold_status(self, line: Mapping[str, Any]) -> None:
         self.state = RunState(line["state"])
@@ -92,6 +99,7 @@ class RunSummary:
         self.created = self.created or line["timestamp"]
         if self.state is RunState.RUNNING:
             self.started = self.started or line["timestamp"]
+            self.running_since, self.losses = line["timestamp"], 0
             self.placement = Placement.model_validate(line["placement"])
         self.error = Fault.model_validate(line["error"]) if line.get("error") else None
         self.ended = None if self.state in LIVE else line["timestamp"]

@@ -15,7 +15,6 @@
         BadSignature
         ReplayMismatch      a step done again gave another result
       Unavailable           cannot be done now
-        NoCapacity          no node offers what the run asks for
         DeviceMissing       the device that the run was placed on does not run kernels
         StorageFull         a write found no space
         SourcesExhausted    no source had the bytes of a data set
@@ -157,13 +156,6 @@ class Unavailable(ServiceError):
 
     code = "unavailable"
     title = "Unavailable"
-
-
-class NoCapacity(Unavailable):
-    """No node offers what the run asks for."""
-
-    code = "no_capacity"
-    title = "No capacity"
 
 
 class DeviceMissing(Unavailable):

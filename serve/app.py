@@ -34,12 +34,12 @@ class Json(JSONResponse):
 def routes() -> frozenset[str]:
     """Return every route as `METHOD /path`."""
     return frozenset(
-        f"{method} {route.path}"
-        for router in ROUTERS
-        for route in router.routes
-        if isinstance(route, APIRoute)
-        for method in route.methods or ()
+        f"{method} {route.path}" for route in _routes_of(ROUTERS) for method in route.methods or ()
     ) | frozenset(_UNDOCUMENTED)
+
+
+def _routes_of(routers: tuple[APIRouter, ...]) -> list[APIRoute]:
+    return [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
 
 
 def create_app(context: Context, *, routers: tuple[APIRouter, ...] = ROUTERS) -> FastAPI:
@@ -60,6 +60,7 @@ def create_app(context: Context, *, routers: tuple[APIRouter, ...] = ROUTERS) ->
     )
     app.state.context = context
     app.state.openapi = openapi
+    app.state.routes = _routes_of(routers)
     for router in routers:
         app.include_router(router, responses=_PROBLEMS)
     app.add_exception_handler(ServiceError, problems.answer_service_error)

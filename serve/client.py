@@ -160,7 +160,7 @@ class Client:
     def collect(self, policy: Mapping[str, Any], *, dry_run: bool) -> Json:
         """Delete ended runs beyond a policy, or only say which."""
         body = {**policy, "dry_run": dry_run}
-        return self._json("POST", "/api/training/runs/collect", json=body)
+        return self._json("POST", "/api/training/collect", json=body)
 
     # -- everything else -----------------------------------------------------------------------
 
@@ -187,9 +187,9 @@ class Client:
         """Return the recipes."""
         return self._json("GET", "/api/recipes")
 
-    def models(self) -> Json:
-        """Return the finished models."""
-        return self._json("GET", "/api/models")
+    def models(self, *, offset: int = 0, limit: int = 20) -> Json:
+        """Return one page of finished models, newest first."""
+        return self._json("GET", "/api/models", params={"offset": offset, "limit": limit})
 
     def nodes(self) -> Json:
         """Return the nodes and their devices."""

@@ -1,6 +1,6 @@
 """Errors as HTTP: RFC 9457 problem JSON. The one place that maps a code to a status."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
@@ -8,6 +8,9 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from evidence.errors import ServiceError
+
+if TYPE_CHECKING:
+    from fastapi.routing import APIRoute
 
 STATUS_OF = {
     "service_error": 500,
@@ -27,7 +30,6 @@ STATUS_OF = {
     "bad_signature": 500,
     "replay_mismatch": 500,
     "unavailable": 503,
-    "no_capacity": 503,
     "device_missing": 503,
     "storage_full": 503,
     "sources_exhausted": 503,
@@ -127,5 +129,14 @@ async def answer_http_exception(request: Request, error: Exception) -> Response:
         detail=f"{request.method} {request.url.path}: {error.detail}",
         instance=request.url.path,
     )
-    headers = dict(error.headers) if error.headers else None
+    headers = {name.lower(): value for name, value in (error.headers or {}).items()}
+    if error.status_code == STATUS_OF["method_not_allowed"]:
+        headers["allow"] = ", ".join(_methods_of(request))
     return response({**document, "status": error.status_code}, headers=headers)
+
+
+def _methods_of(request: Request) -> list[str]:
+    """Return the methods that the request's path takes; the framework names one route's only."""
+    routes: list[APIRoute] = request.app.state.routes
+    matching = [route for route in routes if route.path_regex.fullmatch(request.url.path)]
+    return sorted({method for route in matching for method in route.methods or ()})

@@ -187,10 +187,12 @@ class RecipeList(Wire):
     recipes: list[RecipeView]
 
 
-class ModelList(Wire):
-    """Models of runs that succeeded."""
+class ModelPage(Wire):
+    """One page of models of runs that succeeded, newest first."""
 
     models: list[dict[str, Any]]
+    total: int
+    next_offset: int | None
 
 
 class NodeList(Wire):

@@ -84,6 +84,15 @@ def _config(text: str) -> "RunConfig":
     return recipes.resolve(canonical.decode_object(data))
 
 
+def _bytes_of(path: Path, option: str) -> bytes:
+    from evidence.errors import NotFound
+
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise NotFound(f"{option}: {path}: {error.strerror}", field=option) from error
+
+
 def _prepare(config: "RunConfig", cache: Path) -> None:
     from trainers import runtime
 
@@ -145,7 +154,7 @@ def _train(options: argparse.Namespace) -> None:
 
     start = Start.fresh()
     if options.resume:
-        files = {name: (options.resume / name).read_bytes() for name in CHECKPOINT_FILES}
+        files = {name: _bytes_of(options.resume / name, "--resume") for name in CHECKPOINT_FILES}
         start = Start.from_files(files)
     data = images.load(config.dataset, options.cache)
     with bare_run.FolderSink(options.out) as sink:
@@ -161,7 +170,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     from trainers.data import images
 
     data = images.load(config.dataset, options.cache)
-    model_file = options.model.read_bytes()
+    model_file = _bytes_of(options.model, "--model")
     result = predict.evaluate(config, model_file, data.test_images, data.test_labels)
     _show({"loss": result.loss, "accuracy": result.accuracy, "samples": result.samples})
 

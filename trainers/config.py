@@ -155,9 +155,9 @@ class RunConfig(_Part):
     metric_every: Annotated[int, Field(ge=1, le=100_000, json_schema_extra=_FREE)] = 1
     """Steps between training metrics, 1 to 100,000; the last step always has one."""
     max_wall_s: Annotated[int, Field(ge=1, le=30 * 86_400, json_schema_extra=_FREE)] = 86_400
-    """Longest time that the run may take, in seconds, 1 to 2,592,000."""
+    """Longest time from its placement on a node to its end, in seconds, 1 to 2,592,000."""
     max_restarts: Annotated[int, Field(ge=0, le=100, json_schema_extra=_FREE)] = 3
-    """How often a lost trainer is started again before the run fails, 0 to 100."""
+    """How often a trainer lost on a node is started again there before the run fails, 0 to 100."""
 
     @field_validator("checkpoint_every", mode="before")
     @classmethod

@@ -12,7 +12,6 @@ import typer
 from evidence.errors import (
     DeviceMissing,
     IntegrityError,
-    NoCapacity,
     ServiceError,
     SourcesExhausted,
     StorageFull,
@@ -42,7 +41,7 @@ def exit_code(error: Exception) -> ExitCode:
         return ExitCode.WRONG_USE
     if not isinstance(error, ServiceError) or error.code in _FAILED:
         return ExitCode.FAILED
-    failed = (IntegrityError, NoCapacity, DeviceMissing, StorageFull, SourcesExhausted)
+    failed = (IntegrityError, DeviceMissing, StorageFull, SourcesExhausted)
     if isinstance(error, failed):
         return ExitCode.FAILED
     return ExitCode.UNREACHABLE if isinstance(error, Unavailable) else ExitCode.WRONG_USE

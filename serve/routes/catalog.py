@@ -7,6 +7,7 @@ from fastapi import APIRouter, Path
 from cluster.asking import answer
 from serve import schemas
 from serve.context import WHO, InContext
+from serve.paging import Offset, PageLimit, next_offset
 from trainers import recipes
 
 router = APIRouter(prefix="/api", tags=["catalog"])
@@ -35,9 +36,13 @@ async def list_recipes() -> schemas.RecipeList:
 
 
 @router.get("/models")
-async def list_models(context: InContext) -> schemas.ModelList:
-    """Return the models of runs that succeeded."""
-    return schemas.ModelList(models=await answer(context.manager.models.remote()))
+async def list_models(
+    context: InContext, offset: Offset = 0, limit: PageLimit = 20
+) -> schemas.ModelPage:
+    """Return the models of runs that succeeded, newest first."""
+    page = await answer(context.manager.models.remote(offset, limit))
+    following = next_offset(offset, len(page["models"]), total=page["total"])
+    return schemas.ModelPage.model_validate({**page, "next_offset": following})
 
 
 @router.get("/nodes")

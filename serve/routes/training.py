@@ -11,15 +11,15 @@ from evidence import digest
 from evidence.records import RunState
 from serve import schemas
 from serve.context import WHO, Context, InContext
+from serve.paging import Offset, PageLimit, next_offset
 
-router = APIRouter(prefix="/api/training/runs", tags=["runs"])
+router = APIRouter(prefix="/api/training", tags=["runs"])
 
 RunId = Annotated[str, Path(pattern=r"^[0-9a-f]{12}$", description="12 hex digits.")]
 After = Annotated[
     int, Query(ge=0, le=2**53 - 1, description="Sequence number, exclusive: only newer records.")
 ]
 Limit = Annotated[int, Query(ge=1, le=1000, description="Most records.")]
-Offset = Annotated[int, Query(ge=0, le=10**9, description="Runs to pass over.")]
 Key = Annotated[
     str | None,
     Header(
@@ -53,7 +53,7 @@ RUN_REQUEST = {
 }
 
 
-@router.post("", openapi_extra=RUN_REQUEST)
+@router.post("/runs", openapi_extra=RUN_REQUEST)
 async def submit_run(
     context: InContext, request: Annotated[dict[str, Any], Body()], key: Key = None
 ) -> schemas.RunView:
@@ -62,28 +62,27 @@ async def submit_run(
     return schemas.RunView.model_validate(view)
 
 
-@router.get("")
+@router.get("/runs")
 async def list_runs(
     context: InContext,
     status: Annotated[RunState | None, Query(description="Only runs with it.")] = None,
     offset: Offset = 0,
-    limit: Annotated[int, Query(ge=1, le=100, description="Most runs.")] = 20,
+    limit: PageLimit = 20,
 ) -> schemas.RunPage:
     """List runs, newest first."""
     page = await answer(context.manager.page.remote(status, offset, limit))
-    following = offset + len(page["runs"])
-    following_offset = following if following < page["total"] and page["runs"] else None
-    return schemas.RunPage.model_validate({**page, "next_offset": following_offset})
+    following = next_offset(offset, len(page["runs"]), total=page["total"])
+    return schemas.RunPage.model_validate({**page, "next_offset": following})
 
 
-@router.get("/{run_id}")
+@router.get("/runs/{run_id}")
 async def get_run(context: InContext, run_id: RunId) -> schemas.RunView:
     """Return one run."""
     view = await answer(context.manager.view.remote(run_id))
     return schemas.RunView.model_validate(view)
 
 
-@router.get("/{run_id}/metrics")
+@router.get("/runs/{run_id}/metrics")
 async def get_metrics(
     context: InContext, run_id: RunId, after: After = 0, limit: Limit = 1000
 ) -> schemas.MetricPage:
@@ -92,7 +91,7 @@ async def get_metrics(
     return schemas.MetricPage.model_validate(page)
 
 
-@router.get("/{run_id}/logs")
+@router.get("/runs/{run_id}/logs")
 async def get_logs(
     context: InContext, run_id: RunId, after: After = 0, limit: Limit = 1000
 ) -> schemas.LogPage:
@@ -101,7 +100,7 @@ async def get_logs(
     return schemas.LogPage.model_validate(page)
 
 
-@router.get("/{run_id}/checkpoints")
+@router.get("/runs/{run_id}/checkpoints")
 async def list_checkpoints(context: InContext, run_id: RunId) -> schemas.CheckpointList:
     """Return the checkpoint records, oldest first."""
     records = await answer(context.manager.checkpoints.remote(run_id))
@@ -109,7 +108,7 @@ async def list_checkpoints(context: InContext, run_id: RunId) -> schemas.Checkpo
 
 
 @router.get(
-    "/{run_id}/checkpoints/{step}",
+    "/runs/{run_id}/checkpoints/{step}",
     response_class=Response,
     responses={200: {"content": {"application/octet-stream": {}}}},
 )
@@ -122,7 +121,7 @@ async def download_checkpoint(
 
 
 @router.get(
-    "/{run_id}/evidence",
+    "/runs/{run_id}/evidence",
     response_model=schemas.EvidenceView,
     responses={200: {"content": {"application/zip": {}}}},
 )
@@ -144,21 +143,21 @@ async def get_evidence(
     )
 
 
-@router.post("/{run_id}/cancel")
+@router.post("/runs/{run_id}/cancel")
 async def cancel_run(context: InContext, run_id: RunId) -> schemas.RunView:
     """End a run for good and seal what it has; 409 if it has ended."""
     view = await answer(context.manager.cancel.remote(run_id, WHO))
     return schemas.RunView.model_validate(view)
 
 
-@router.post("/{run_id}/resume")
+@router.post("/runs/{run_id}/resume")
 async def resume_run(context: InContext, run_id: RunId) -> schemas.RunView:
     """Put an interrupted or failed run back into the queue; 409 otherwise."""
     view = await answer(context.manager.resume.remote(run_id, WHO))
     return schemas.RunView.model_validate(view)
 
 
-@router.post("/{run_id}/predict")
+@router.post("/runs/{run_id}/predict")
 async def predict(
     context: InContext, run_id: RunId, request: schemas.PredictRequest
 ) -> schemas.PredictResponse:

@@ -13,6 +13,7 @@ from cluster.manager import Manager
 from cluster.placement import Node
 from cluster.settings import Limits, Settings
 from evidence import tensors
+from evidence.clock import Clock
 from evidence.errors import ServiceError
 from evidence.records import Fault
 from tests.cluster import small
@@ -77,12 +78,17 @@ async def endless(trainer: Trainer) -> None:
     await asyncio.Event().wait()
 
 
+def node(node_id: str, **resources: float) -> Node:
+    """Return a node with these resources and the devices that they stand for."""
+    return Node(node_id, resources, devices_of(resources, {}))
+
+
 class Here:
     """The `Launcher` of these tests.
 
     Args:
         work: What each trainer does.
-        cpus: Slots of the node.
+        cpus: Slots of the one node; a test may list others.
     """
 
     def __init__(self, work: Work = whole, *, cpus: int = 2) -> None:
@@ -90,12 +96,12 @@ class Here:
         self.started: list[Ticket] = []
         self.most_at_once = 0
         self.manager: Manager | None = None
-        self._node = Node("here", {"CPU": float(cpus)}, devices_of({"CPU": float(cpus)}, {}))
+        self.listed = [node("here", CPU=cpus)]
         self._tasks: dict[tuple[str, int], asyncio.Task[Outcome]] = {}
 
     async def nodes(self) -> Sequence[Node]:
-        """Return the one node."""
-        return [self._node]
+        """Return the nodes that are listed."""
+        return self.listed
 
     async def start(self, ticket: Ticket) -> None:
         """Start a task."""
@@ -158,7 +164,7 @@ async def managed(
         await killed(manager)
 
 
-def opened(home: Path, cluster: Here, **limits: Any) -> Manager:
+def opened(home: Path, cluster: Here, *, clock: Clock | None = None, **limits: Any) -> Manager:
     """Return a manager that has not started."""
     settings = Settings(
         home=home,
@@ -166,7 +172,7 @@ def opened(home: Path, cluster: Here, **limits: Any) -> Manager:
         cache=home / "cache",
         limits=Limits(**{"min_free_bytes": 0, **limits}),
     )
-    manager = Manager(settings, cluster, genuine.fixed_key(), clock=Watch())
+    manager = Manager(settings, cluster, genuine.fixed_key(), clock=clock or Watch())
     manager.shelf = Stocked(settings, manager.audit)
     cluster.manager = manager
     return manager

@@ -2,15 +2,17 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cluster import manager as manager_module
-from cluster import sealing
+from cluster import reading, sealing
 from cluster.launching import Ticket
 from cluster.manager import Manager
+from cluster.placement import Node
 from cluster.retention import Retention
 from evidence import canonical, pack
 from evidence.errors import (
@@ -26,6 +28,7 @@ from evidence.errors import (
 from evidence.records import RunState
 from tests.cluster import here, small
 from tests.cluster.here import Here, Killed, Trainer, held, managed, started, until
+from tests.cluster.small import Watch
 from tests.evidence import judging
 from tests.evidence.disks import small_disk
 
@@ -112,7 +115,7 @@ def test_the_pack_of_a_run_whose_trainer_was_lost_twice_verifies(tmp_path: Path)
 def test_readers_do_not_see_the_end_before_the_seal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[tuple[str, list[str]]] = []
+    seen: list[tuple[Any, ...]] = []
 
     async def test() -> None:
         async with managed(tmp_path, Here()) as manager:
@@ -120,7 +123,18 @@ def test_readers_do_not_see_the_end_before_the_seal(
             really_seal = sealing.seal
 
             async def look(run_id: str) -> None:
-                seen.append((manager.view(run_id)["status"], await told(manager, run_id)))
+                folder = manager.registry.folder(run_id)
+                last = manager.last_visible(run_id)
+                journal = [one.get("state") for one in await read(manager, None)]
+                seen.append(
+                    (
+                        manager.view(run_id)["status"],
+                        await told(manager, run_id),
+                        len(reading.logs(folder, after=0, last=last, limit=99)["logs"]),
+                        manager.page(state=RunState.SUCCEEDED, offset=0, limit=1)["total"],
+                        journal[-1],
+                    )
+                )
 
             def seal(folder: Any, key: Any) -> None:
                 asyncio.run_coroutine_threadsafe(look(folder.run_id), loop).result(10)
@@ -130,7 +144,7 @@ def test_readers_do_not_see_the_end_before_the_seal(
             await until(manager, await submit(manager), "succeeded")
 
     run(test)
-    assert seen == [("running", ["queued", "running"])]
+    assert seen == [("running", ["queued", "running"], 2, 0, "running")]
 
 
 def test_a_waiting_reader_is_woken_by_the_next_event(tmp_path: Path) -> None:
@@ -432,6 +446,74 @@ def test_errors_and_events_are_counted(tmp_path: Path) -> None:
     assert counted[-1] == ("error", "training_diverged")
 
 
+# -- the loss of a node --------------------------------------------------------------------------
+
+
+def leaving(cluster: Here, *others: Node, after_step: int) -> here.Work:
+    """Return work whose first trainer dies with its node, in whose place `others` are there."""
+
+    async def work(trainer: Trainer) -> None:
+        if trainer.number > 1:
+            return await here.whole(trainer)
+        if after_step:
+            await trainer.describe()
+            await trainer.train(until=after_step)
+        cluster.listed = list(others)
+        raise Killed
+
+    return work
+
+
+def test_a_run_whose_node_is_lost_goes_on_elsewhere(tmp_path: Path) -> None:
+    async def test() -> None:
+        cluster = Here()
+        cluster.work = leaving(cluster, here.node("there", CPU=2), after_step=3)
+        async with managed(tmp_path, cluster) as manager:
+            run_id = await submit(manager, max_restarts=0)
+            view = await until(manager, run_id, "succeeded")
+            assert view["placement"]["node"] == "there"
+            assert await told(manager, run_id) == [
+                "queued", "running", "trainer_lost", "interrupted", "queued", "running", "resumed",
+                "succeeded", "succeeded",
+            ]  # fmt: skip
+            assert cluster.started[1].start
+            assert failed_checks(manager, run_id) == []
+
+    run(test)
+
+
+def test_a_run_whose_node_is_lost_waits_for_another_one(tmp_path: Path) -> None:
+    async def test() -> None:
+        cluster = Here()
+        cluster.work = leaving(cluster, after_step=3)
+        async with managed(tmp_path, cluster) as manager:
+            run_id = await submit(manager)
+            await held(lambda: manager.view(run_id)["pending_reason"] is not None)
+            assert manager.view(run_id)["pending_reason"] == "no node offers CPU for the device CPU"
+            cluster.listed = [here.node("there", CPU=2)]
+            await until(manager, run_id, "succeeded")
+
+    run(test)
+
+
+@pytest.mark.parametrize(("after_step", "status"), [(0, "succeeded"), (3, "queued")])
+def test_a_run_changes_its_device_only_while_no_trainer_has_begun(
+    tmp_path: Path, after_step: int, status: str
+) -> None:
+    async def test() -> None:
+        cluster = Here()
+        cluster.listed = [here.node("mac", CPU=2, METAL=1)]
+        cluster.work = leaving(cluster, here.node("plain", CPU=2), after_step=after_step)
+        async with managed(tmp_path, cluster) as manager:
+            run_id = await submit(manager, device="auto")
+            await started(cluster, 1)
+            assert cluster.started[0].place.device == "METAL"
+            await held(lambda: len(cluster.listed) == 1 and cluster.listed[0].node_id == "plain")
+            await until(manager, run_id, status)
+
+    run(test)
+
+
 # -- cancel and resume ---------------------------------------------------------------------------
 
 
@@ -568,6 +650,36 @@ def test_a_manager_of_the_same_session_adopts_the_trainer(tmp_path: Path) -> Non
             go_on.set()
             view = await until(manager, run_id, "succeeded")
             assert (view["attempt"], len(cluster.started)) == (1, 1)
+
+    run(test)
+
+
+def test_an_adopting_manager_goes_on_counting_losses(tmp_path: Path) -> None:
+    async def test() -> None:
+        cluster = Here(lost(1, here.endless))
+        async with managed(tmp_path, cluster) as manager:
+            run_id = await submit(manager, max_restarts=1)
+            await started(cluster, 2)
+            await held(lambda: cluster._tasks.keys() == {(run_id, 1), (run_id, 2)})
+        cluster._tasks[run_id, 2].cancel()
+        async with managed(tmp_path, cluster) as manager:
+            view = await until(manager, run_id, "failed")
+            assert view["error"]["detail"].startswith("lost 2 times, max_restarts = 1")
+
+    run(test)
+
+
+def test_an_adopting_manager_does_not_renew_the_wall_time(tmp_path: Path) -> None:
+    async def test() -> None:
+        cluster = Here(here.endless)
+        async with managed(tmp_path, cluster) as manager:
+            run_id = await submit(manager, max_wall_s=3600)
+            await started(cluster, 1)
+        manager = here.opened(tmp_path, cluster, clock=Watch(now=Watch.now + timedelta(hours=1)))
+        await manager.start(session="one")
+        view = await until(manager, run_id, "failed")
+        assert view["error"]["detail"] == "longer than max_wall_s = 3600"
+        await here.killed(manager)
 
     run(test)
 

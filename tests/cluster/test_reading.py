@@ -64,14 +64,14 @@ def test_the_trend_is_over_the_evaluation_losses(folder: RunFolder) -> None:
 
 
 def test_logs_are_log_and_status_records(folder: RunFolder) -> None:
-    page = reading.logs(folder, after=0, limit=1000)
+    page = reading.logs(folder, after=0, last=1000, limit=1000)
     told = [one.get("name") or one["state"] for one in page["logs"]]
     assert told == ["queued", "running", "kernels_compiled", "succeeded"]
 
 
 def test_logs_are_paged_over_what_lies_between(folder: RunFolder) -> None:
-    first = reading.logs(folder, after=0, limit=3)
-    second = reading.logs(folder, after=first["next_after"], limit=3)
+    first = reading.logs(folder, after=0, last=1000, limit=3)
+    second = reading.logs(folder, after=first["next_after"], last=1000, limit=3)
     assert [one["state"] for one in second["logs"]] == ["succeeded"]
 
 

@@ -171,3 +171,21 @@ def test_a_certificate_without_its_key_is_no_tls() -> None:
 )
 def test_beyond_loopback_tls_is_enough(tls: dict[str, Any]) -> None:
     require_safe_binding(Settings(host="10.0.0.1", **tls))
+
+
+@pytest.mark.parametrize(
+    ("variable", "cure"),
+    [
+        ("ZEROPOINT_MAX_STEP", "did you mean ZEROPOINT_MAX_STEPS?"),
+        ("ZEROPOINT_EVIDENCE_ROOT", "did you mean EVIDENCE_ROOT?"),
+        ("ZEROPOINT_XYZZY", "unset ZEROPOINT_XYZZY"),
+    ],
+)
+def test_a_misspelt_setting_is_refused(variable: str, cure: str) -> None:
+    with pytest.raises(ConfigError, match=f"{variable}: there is no such setting") as caught:
+        from_environment({variable: "1"})
+    assert caught.value.cure == cure
+
+
+def test_what_the_service_tells_its_own_processes_is_no_setting() -> None:
+    from_environment({"ZEROPOINT_SERVICE_ID": "a1", "ZEROPOINT_ROLE": "trainer"})

@@ -49,6 +49,21 @@ async def succeeded(client: httpx.AsyncClient, manager: Manager) -> str:
     return run_id
 
 
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [(RUNS, "GET, POST"), (f"{RUNS}/{small.RUN_ID}/cancel", "POST"), ("/api/nodes", "GET")],
+)
+def test_another_method_is_told_the_ones_that_the_path_takes(
+    tmp_path: Path, path: str, allowed: str
+) -> None:
+    async def test(client: httpx.AsyncClient, _: Manager) -> None:
+        answer = await client.delete(path)
+        assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
+        assert answer.json()["code"] == "method_not_allowed"
+
+    against(tmp_path, test)
+
+
 # -- submitting ----------------------------------------------------------------------------------
 
 
@@ -174,8 +189,9 @@ def test_a_run_that_has_ended_gives_everything_that_it_has(tmp_path: Path) -> No
         ]
         assert steps == [2, 4, 6]
         assert (await client.get(f"{base}/evidence")).json()["sealed"] is True
-        models = (await client.get("/api/models")).json()["models"]
-        assert [model["run_id"] for model in models] == [run_id]
+        models = (await client.get("/api/models")).json()
+        assert [model["run_id"] for model in models["models"]] == [run_id]
+        assert (models["total"], models["next_offset"]) == (1, None)
 
     against(tmp_path, test, cluster=Here())
 
@@ -229,8 +245,8 @@ def test_ended_runs_are_collected(tmp_path: Path) -> None:
     async def test(client: httpx.AsyncClient, manager: Manager) -> None:
         run_id = await succeeded(client, manager)
         body = {"keep_runs": 0}
-        told = (await client.post(f"{RUNS}/collect", json={**body, "dry_run": True})).json()
-        done = (await client.post(f"{RUNS}/collect", json=body)).json()
+        told = (await client.post("/api/training/collect", json={**body, "dry_run": True})).json()
+        done = (await client.post("/api/training/collect", json=body)).json()
         assert [one["run_id"] for one in told["deleted"] + done["deleted"]] == [run_id] * 2
         gone = await client.get(f"{RUNS}/{run_id}")
         assert "was deleted (keep_runs = 0)" in gone.json()["detail"]
@@ -407,7 +423,7 @@ def test_a_defect_in_a_route_shows_no_trace(tmp_path: Path) -> None:
     async def test(client: httpx.AsyncClient, manager: Manager) -> None:
         del manager._clock  # a defect
         answer = await client.post(
-            f"{RUNS}/collect", json={"keep_runs": 1}, headers={"accept": "application/json"}
+            "/api/training/collect", json={"keep_runs": 1}, headers={"accept": "application/json"}
         )
         assert (answer.status_code, answer.json()["code"]) == (500, "service_error")
         assert "_clock" not in answer.text

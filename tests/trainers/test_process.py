@@ -162,3 +162,15 @@ def test_what_is_cached_is_reported_by_fetch(
     assert command.main(["--cache", str(mnist_cache), "fetch", "mnist"]) == 0
     assert set(json.loads(capsys.readouterr().out)["files"].values()) == {"cache"}
     assert os.environ["DEV"] == "CPU"
+
+
+@pytest.mark.parametrize("option", ["--resume", "--model"])
+def test_a_path_that_is_not_there_is_named(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    verb = ["train", "mnist_mlp", "--out", str(tmp_path / "out")]
+    verb = verb if option == "--resume" else ["evaluate", "mnist_mlp"]
+    status = command.main(["--cache", str(CACHE), *verb, option, str(tmp_path / "absent")])
+    problem = json.loads(capsys.readouterr().err)
+    assert (status, problem["code"]) == (1, "not_found")
+    assert problem["detail"].startswith(f"{option}: {tmp_path / 'absent'}")
