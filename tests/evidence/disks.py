@@ -1,4 +1,4 @@
-"""A disk that is soon full: a real file system of 64 KiB."""
+"""A disk that is soon full: a small real file system."""
 
 import os
 import subprocess
@@ -10,13 +10,13 @@ import pytest
 
 
 @contextmanager
-def small_disk(folder: Path) -> Iterator[Path]:
-    """Mount a tmpfs of 64 KiB; skip the test where that is not allowed."""
+def small_disk(folder: Path, *, size: str = "64k") -> Iterator[Path]:
+    """Mount a tmpfs of `size`; skip the test where that is not allowed."""
     if os.geteuid() != 0:
         pytest.skip("mounting a tmpfs needs root")
     mount = folder / "disk"
     mount.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(mount)]
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(mount)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError:

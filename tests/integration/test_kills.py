@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from evidence.verify import verify
 from serve import local, ports
 from serve.client import Client, Event
 from serve.local import LocalService
+from tests.cluster.small import fill
 from tests.conftest import MakeService
-from tests.service import kill_worker, workers
+from tests.evidence.disks import small_disk
+from tests.service import kill_worker, stop_gently, workers
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -117,11 +120,48 @@ def test_a_killed_manager_adopts_the_live_trainer(
     assert_pack_verifies(service, run_id)
 
 
+class Restartable:
+    """A service of its own that comes back on the same port, with the same files."""
+
+    def __init__(self, make_service: MakeService, home: Path, **variables: str) -> None:
+        self._make = make_service
+        self._home = home
+        self._variables = {"ZEROPOINT_PORT": str(ports.free(1)[0]), **variables}
+        self.service = self._start()
+
+    def _start(self) -> LocalService:
+        return self._make(self._home, **self._variables)
+
+    def kill(self) -> None:
+        """Kill -9 the whole cluster; nothing of it is left."""
+        local.kill(self.service)
+        assert self.service.processes() == []
+        assert local.find(self._home) is None
+
+    def restart(self) -> None:
+        """Start it anew on what the kill left."""
+        self.service = self._start()
+
+
+@pytest.fixture(scope="module")
+def restartable(
+    make_service: MakeService, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Restartable]:
+    """A service of its own whose evidence is on a disk of 64 MB, where one can be mounted."""
+    folder = tmp_path_factory.mktemp("own")
+    with ExitStack() as mounted:
+        disk = folder
+        with suppress(pytest.skip.Exception):
+            disk = mounted.enter_context(small_disk(folder, size="64m"))
+        own = Restartable(make_service, folder / "home", EVIDENCE_ROOT=str(disk / "evidence"))
+        yield own
+        stop_gently(own.service)
+
+
 def test_a_stream_survives_the_loss_of_the_cluster_and_the_run_resumes_to_the_same_bits(
-    make_service: MakeService, tmp_path: Path, uninterrupted: Result
+    restartable: Restartable, uninterrupted: Result
 ) -> None:
-    home, port = tmp_path / "home", str(ports.free(1)[0])
-    service = make_service(home, ZEROPOINT_PORT=port)
+    service = restartable.service
     with Client(service.url, token=service.token()) as client:
         run_id = client.submit(REQUEST)["run_id"]
         events: list[Event] = []
@@ -130,10 +170,8 @@ def test_a_stream_survives_the_loss_of_the_cluster_and_the_run_resumes_to_the_sa
             target = STEPS * (n + 1) // (CLUSTER_KILLS + 1)
             while not events or events[-1].data.get("step", 0) < target:
                 events.append(next(stream))
-            local.kill(service)
-            assert service.processes() == []
-            assert local.find(home) is None
-            service = make_service(home, ZEROPOINT_PORT=port)
+            restartable.kill()
+            restartable.restart()
             events += list(stream)
             end = events.pop()
             assert (end.kind, end.data["state"]) == ("end", "interrupted")
@@ -142,5 +180,29 @@ def test_a_stream_survives_the_loss_of_the_cluster_and_the_run_resumes_to_the_sa
         events += client.follow(run_id, after=events[-1].seq or 0)
         assert [event.seq for event in events] == list(range(1, len(events) + 1))
         assert events[-1].data["state"] == "succeeded"
+        assert result_of(client, run_id) == uninterrupted
+    assert_pack_verifies(restartable.service, run_id)
+
+
+def test_a_full_disk_interrupts_the_run_which_resumes_to_the_same_bits(
+    restartable: Restartable, uninterrupted: Result
+) -> None:
+    service = restartable.service
+    disk = Path(service.evidence_root).parent
+    if not disk.is_mount():
+        pytest.skip("a small disk cannot be mounted here; it needs root")
+    with Client(service.url, token=service.token()) as client:
+        run_id = client.submit(REQUEST)["run_id"]
+        steps = steps_of(client, run_id)
+        while next(steps) < STEPS // 2:
+            pass
+        filler = fill(disk)
+        (*_, last) = client.follow(run_id)
+        assert (last.kind, last.data["state"]) == ("end", "interrupted")
+        assert client.run(run_id)["error"]["code"] == "storage_full"
+        filler.unlink()
+        client.resume(run_id)
+        (*_, last) = client.follow(run_id)
+        assert last.data["state"] == "succeeded"
         assert result_of(client, run_id) == uninterrupted
     assert_pack_verifies(service, run_id)
