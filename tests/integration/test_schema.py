@@ -33,7 +33,7 @@ SCHEMA = schemathesis.openapi.from_dict(app.openapi()).exclude(path=list(NOT_FUZ
 
 @SCHEMA.parametrize()
 @settings(
-    max_examples=15,
+    max_examples=10,
     deadline=None,
     suppress_health_check=list(HealthCheck),
     derandomize=True,

@@ -18,9 +18,9 @@ DROPOUT_AND_ADAMW = {
 }  # fmt: skip
 BATCH_NORM_AND_AUGMENTATION = {
     "model": {"architecture": "resnet", "depth": 8, "width": 8},
-    "steps": 9,
-    "batch_size": 8,
-    "checkpoint_every": 3,
+    "steps": 6,
+    "batch_size": 4,
+    "checkpoint_every": 2,
     "augmentation": "crop_flip",
     "optimizer": {"name": "sgd", "lr": 0.05, "momentum": 0.9, "nesterov": True},
 }
