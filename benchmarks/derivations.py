@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from benchmarks import outcome, training
 from cluster.provenance import REPOSITORY
@@ -38,6 +39,23 @@ def checkpoint_megabytes() -> float:
     training.by_bare_script({"recipe": "mnist_mlp", "overrides": {"steps": 12, "device": "CPU"}})
     folder = training.settings().home / "bare" / "checkpoints" / "step_000012"
     return sum((folder / name).stat().st_size for name in CHECKPOINT_FILES) / _MB
+
+
+def mnist_convnet_percent() -> float:
+    """Return the test accuracy that the recipe ends with."""
+    return _accuracy_percent({"recipe": "mnist_convnet", "overrides": {"device": "CPU"}})
+
+
+def mnist_mlp_percent() -> float:
+    """Return the test accuracy that the recipe ends with."""
+    return _accuracy_percent({"recipe": "mnist_mlp", "overrides": {"device": "CPU"}})
+
+
+def _accuracy_percent(request: dict[str, Any]) -> float:
+    training.require_mnist(training.settings().cache)
+    trained = training.by_bare_script(request)
+    tested = [metric for metric in trained.metrics if metric["split"] == "test"]
+    return 100 * float(tested[-1]["accuracy"])
 
 
 def zig_kernel_ms() -> float:
@@ -119,8 +137,9 @@ def table_lines_missing() -> int:
 NAMES: dict[str, Callable[[], float]] = {
     derive.__name__: derive
     for derive in (
-        tree_megabytes, checkpoint_megabytes, zig_kernel_ms, ziglang_kernel_ms, service_start_s,
-        service_kill_s, pip_install_s, uv_install_s, table_lines_missing,
+        tree_megabytes, checkpoint_megabytes, mnist_convnet_percent, mnist_mlp_percent,
+        zig_kernel_ms, ziglang_kernel_ms, service_start_s, service_kill_s, pip_install_s,
+        uv_install_s, table_lines_missing,
     )
 }  # fmt: skip
 """Every derivation by its name."""
