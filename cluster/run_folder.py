@@ -136,8 +136,17 @@ class RunFolder:
         described = canonical.encode(model)
         if self.paths.model.exists() and self.paths.model.read_bytes() != described:
             raise IntegrityError("model.json: this attempt describes another model than the first")
+        before, now = _kernels(self._earlier_provenance()), _kernels(provenance)
+        if before is not None and before != now:
+            message = f"this attempt computes with kernels {now}, the last one with {before}"
+            self.log("kernels_changed", message, level=LogLevel.WARNING)
         files.write_atomic(self.paths.model, described)
         files.write_atomic(self.paths.provenance, canonical.encode(provenance))
+
+    def _earlier_provenance(self) -> Mapping[str, Any]:
+        if not self.paths.provenance.exists():
+            return {}
+        return canonical.decode_object(self.paths.provenance.read_bytes())
 
     # -- what a trainer reports --------------------------------------------------------------
 
@@ -423,6 +432,12 @@ def _is_ahead(paths: PackPaths, *, genesis: str) -> bool:
     """Return whether a crash of the machine lost lines of events.jsonl that metrics.jsonl has."""
     with Journal(paths.metrics, genesis=genesis, owns_sequence=False) as metrics:
         return metrics.last_seq > paths.events.read_bytes().count(b"\n")
+
+
+def _kernels(provenance: Mapping[str, Any]) -> str | None:
+    """Return the digest of the kernels that an attempt computed with, if it told one."""
+    kernels = provenance.get("runtime", {}).get("kernels", {})
+    return str(kernels["digest"]) if "digest" in kernels else None
 
 
 def folder_bytes(path: Path) -> int:

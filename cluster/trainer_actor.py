@@ -155,7 +155,10 @@ def train_attempt(ticket: Ticket) -> None:
     settings = from_environment(os.environ)
     config = RunConfig.model_validate(ticket.config)
     runtime.prepare_process(
-        device=ticket.place.device, cache=settings.cache, threads=settings.threads_per_trainer
+        device=ticket.place.device,
+        cache=settings.cache,
+        threads=settings.threads_per_trainer,
+        kernels=config.kernel_set,
     )
     # tinygrad reads the environment when it is imported, so what uses it comes after that line.
     from trainers import kernel_probe, loop  # noqa: PLC0415

@@ -28,12 +28,16 @@ def data_cache() -> Path:
 
 @pytest.fixture(scope="session")
 def make_service(data_cache: Path) -> Iterator[MakeService]:
-    """Start services of their own: (home, cpus, variables) -> LocalService; all end with it."""
+    """Start services of their own: (home, cpus, variables) -> LocalService; all end with it.
+
+    A variable that is None is left out of the environment.
+    """
     started: list[LocalService] = []
 
-    def make(home: Path, *, cpus: int = 2, **variables: str) -> LocalService:
+    def make(home: Path, *, cpus: int = 2, **variables: str | None) -> LocalService:
         small = {"ZEROPOINT_MAX_STREAM_BYTES": str(STREAM_BYTES)}
-        environ = {**base_environment(home, data_cache), **small, **variables}
+        wanted = {**base_environment(home, data_cache), **small, **variables}
+        environ = {name: value for name, value in wanted.items() if value is not None}
         service = local.start(environ=environ, cpus=cpus)
         started.append(service)
         return service

@@ -30,10 +30,10 @@ def base_environment(home: Path, cache: Path) -> dict[str, str]:
     }
 
 
-_KEPT = (
-    "PATH", "HOME", "LANG", "COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START",
-    "SSL_CERT_FILE", "PYTHONDONTWRITEBYTECODE",
-)  # fmt: skip
+COVERAGE = ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START")
+"""Variables with which every process of a service measures its coverage."""
+
+_KEPT = ("PATH", "HOME", "LANG", *COVERAGE, "SSL_CERT_FILE", "PYTHONDONTWRITEBYTECODE")
 
 
 def fetch_mnist(cache: Path) -> Path:

@@ -87,6 +87,10 @@ class Resnet(_Part):
 ModelConfig = Annotated[Mlp | Convnet | Resnet, Field(discriminator="architecture")]
 
 
+KernelSetName = Literal["portable", "native"]
+"""Names of the sets of CPU kernels; see `trainers/kernels/kernel_set.py`."""
+
+
 class Optimizer(_Part):
     """How gradients move the weights; a field that the named method does not use has no effect."""
 
@@ -139,6 +143,9 @@ class RunConfig(_Part):
     """Number format of forward and backward pass; weights and updates are always float32."""
     augmentation: Literal["none", "crop_flip"] = "none"
     """`crop_flip`: pad by 4 pixels, crop at random, mirror half of the images left to right."""
+    kernel_set: Annotated[KernelSetName, Field(json_schema_extra=_FREE)] = "portable"
+    """CPU kernels: `portable` for the same bits on any x86-64-v3 machine (AVX2, one thread), or
+    `native` for what the machine and its reserved threads can do."""
     device: Annotated[
         Literal["auto", "CPU", "CUDA", "NV", "AMD", "METAL"], Field(json_schema_extra=_FREE)
     ] = "auto"

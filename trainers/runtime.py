@@ -17,13 +17,15 @@ from typing import Any
 
 from evidence import digest
 from evidence.errors import Conflict, NotInstalled
+from trainers.config import KernelSetName
+from trainers.kernels import kernel_set
 
 KERNEL_SETTINGS = (
     "BEAM", "NOOPT", "JIT", "FLOAT16", "FUSE_OPTIM", "DEFAULT_FLOAT", "TC", "TC_OPT",
     "TRANSCENDENTAL", "SPLIT_REDUCEOP", "WINO", "USE_ATOMICS", "NUM_CPU_THREADS", "PARALLEL",
-    "CACHELEVEL",
+    "CACHELEVEL", *kernel_set.SETTINGS,
 )  # fmt: skip
-"""tinygrad variables that can change kernels, and with them bits or speed."""
+"""Variables of tinygrad and the library that can change kernels, and with them bits or speed."""
 
 _PINNED = {
     "BEAM": "0", "NOOPT": "0", "JIT": "1", "FLOAT16": "0", "FUSE_OPTIM": "0", "WINO": "0",
@@ -34,7 +36,9 @@ _PINNED = {
 _COMPILER_CURE = "pip install ziglang==0.17.1"
 
 
-def prepare_process(*, device: str, cache: Path, threads: int = 1) -> dict[str, str]:
+def prepare_process(
+    *, device: str, cache: Path, threads: int = 1, kernels: KernelSetName = "portable"
+) -> dict[str, str]:
     """Set what tinygrad reads from the environment; call it before anything imports tinygrad.
 
     Args:
@@ -42,6 +46,7 @@ def prepare_process(*, device: str, cache: Path, threads: int = 1) -> dict[str, 
         cache: Folder for compiled kernels and the compiler's wrapper. Kernels lie in one file per
             kind of processor and compiler, since tinygrad's own key has neither.
         threads: Processor threads that this process may use, at least 1.
+        kernels: The set of CPU kernels.
 
     Returns:
         The variables that were set.
@@ -53,12 +58,12 @@ def prepare_process(*, device: str, cache: Path, threads: int = 1) -> dict[str, 
     """
     cache = cache.absolute()
     compiler = find_compiler(cache, required=device != "METAL")
-    kernels = cache / "kernels" / f"{_node_key(compiler)}.db"
-    kernels.parent.mkdir(parents=True, exist_ok=True)
+    database = cache / "kernels" / f"{_node_key(compiler)}.db"
+    database.parent.mkdir(parents=True, exist_ok=True)
     wanted = {
         **_PINNED,
-        "DEV": device,
-        "CACHEDB": str(kernels),
+        **kernel_set.environment(kernels, device=device, threads=threads),
+        "CACHEDB": str(database),
         "NUM_CPU_THREADS": str(threads),
         "PARALLEL": "0",
         **({"CC": compiler} if compiler else {}),
@@ -101,7 +106,7 @@ def describe() -> dict[str, Any]:
 
     Returns:
         `device`, `renderer`, `arch`, `compiler`, `kernel_settings`, `versions` (python, numpy,
-        tinygrad), `cpu` (model name) and `platform`.
+        tinygrad), `kernels` (see `kernel_set.describe`), `cpu` (model name) and `platform`.
 
     Raises:
         Conflict: tinygrad is not imported yet.
@@ -111,7 +116,7 @@ def describe() -> dict[str, Any]:
     devices = sys.modules["tinygrad"].Device
     default = devices[devices.DEFAULT]
     renderer = default.renderer
-    return {
+    decisive = {
         "device": str(devices.DEFAULT),
         "renderer": type(renderer).__name__,
         "arch": str(getattr(renderer.target, "arch", "")) or platform.machine(),
@@ -122,6 +127,10 @@ def describe() -> dict[str, Any]:
             "numpy": version("numpy"),
             "tinygrad": version("tinygrad"),
         },
+    }
+    return {
+        **decisive,
+        "kernels": kernel_set.describe(device=str(devices.DEFAULT), runtime=decisive),
         "cpu": cpu_model(),
         "platform": f"{platform.system()} {platform.machine()}",
     }

@@ -18,6 +18,7 @@ from trainers import batches, precision
 from trainers.config import Precision, RunConfig
 from trainers.data import catalog
 from trainers.data.catalog import ImageSet
+from trainers.kernels import foreign
 from trainers.models import build
 from trainers.models.build import Model
 from trainers.optimise import Updater, global_norm
@@ -100,6 +101,7 @@ class Stepper:
 
         Raises:
             TrainingDiverged: float16 gradients overflow at any loss scale.
+            Unavailable: A kernel failed.
         """
         scale = self.loss_scale.scale
         pieces = zip(
@@ -111,6 +113,7 @@ class Stepper:
                 self._jit_accumulate(self._x.put(x), self._y.put(y), self._control.put(control))
             numbers = np.array([lr, 1.0 / (scale * self._micro_steps)], np.float32)
             loss, correct, finite = self._jit_apply(self._numbers.put(numbers)).numpy().tolist()
+        foreign.require_success()
         if self._precision == "float16":
             self.loss_scale = self.loss_scale.after(overflowed=not finite, step=step)
         return Update(loss / self._micro_steps, correct / len(labels), bool(finite))

@@ -24,6 +24,7 @@ from serve.cli.render import Mark
 from serve.client import Client
 from trainers import devices, runtime
 from trainers.data import catalog, local_search, store
+from trainers.kernels import onednn
 
 _OLDEST_PYTHON = (3, 11)
 _CACHE_BYTES = 1 << 30
@@ -84,6 +85,7 @@ def checks(settings: Settings) -> dict[str, Callable[[], list[Finding]]]:
     return {
         "Python": check_python,
         "compiler": partial(check_compiler, settings.cache),
+        "kernels": check_kernels,
         "devices": partial(check_devices, settings.cache),
         "disk": partial(check_disk, settings),
         "ports": check_ports,
@@ -119,6 +121,16 @@ def check_compiler(cache: Path) -> list[Finding]:
     is_ours = found is not None and Path(found).parent == cache
     told = "clang of the package ziglang, from pip" if is_ours else str(found)
     return [Finding("compiler", State.GOOD, told)]
+
+
+def check_kernels() -> list[Finding]:
+    """Look for the library of fast CPU kernels; without it tinygrad's own are used."""
+    try:
+        onednn.require_usable()
+    except ServiceError as error:
+        told = f"{error.detail}; tinygrad's own are used, which are several times slower"
+        return [Finding("kernels", State.ABSENT, told, error.cure)]
+    return [Finding("kernels", State.GOOD, "oneDNN, from pip")]
 
 
 def check_devices(cache: Path) -> list[Finding]:

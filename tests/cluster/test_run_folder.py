@@ -494,3 +494,15 @@ def test_the_size_of_a_folder_is_that_of_its_files(tmp_path: Path) -> None:
 
 def test_paths_are_those_of_a_pack(folder: RunFolder) -> None:
     assert folder.paths.events == PackPaths(folder.paths.root).events
+
+
+def test_an_attempt_with_other_kernels_is_told(folder: RunFolder) -> None:
+    told = small.described(folder.config)
+    for digests in ("a" * 64, "a" * 64, "b" * 64):
+        told["provenance"]["runtime"]["kernels"] = {"digest": digests}
+        folder.write_description(told["model"], told["provenance"])
+    lines = [canonical.decode_object(line) for line in folder.event_lines(after=0, limit=99)]
+    (changed,) = [line for line in lines if line.get("name") == "kernels_changed"]
+    assert changed["message"] == (
+        f"this attempt computes with kernels {'b' * 64}, the last one with {'a' * 64}"
+    )

@@ -1,6 +1,7 @@
 """Kill -9 of the trainer, the manager and the whole cluster: the same bits in the end."""
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -18,7 +19,7 @@ from serve.local import LocalService
 from tests.cluster.small import fill
 from tests.conftest import MakeService
 from tests.evidence.disks import small_disk
-from tests.service import kill_worker, stop_gently, workers
+from tests.service import COVERAGE, kill_worker, stop_gently, workers
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -46,9 +47,61 @@ REQUEST: dict[str, Any] = {
 Result = tuple[list[tuple[str, str]], list[tuple[Any, ...]]]
 
 
+class Restartable:
+    """A service of its own that comes back on the same port, with the same files."""
+
+    def __init__(self, make_service: MakeService, home: Path, **variables: str | None) -> None:
+        self._make = make_service
+        self._home = home
+        self._variables: dict[str, str | None] = {
+            "ZEROPOINT_PORT": str(ports.free(1)[0]),
+            **variables,
+        }
+        self.service = self._start()
+
+    def _start(self) -> LocalService:
+        return self._make(self._home, **self._variables)
+
+    def kill(self) -> None:
+        """Kill -9 the whole cluster; nothing of it is left."""
+        local.kill(self.service)
+        assert self.service.processes() == []
+        assert local.find(self._home) is None
+
+    def restart(self) -> None:
+        """Start it anew on what the kill left."""
+        self.service = self._start()
+
+
 @pytest.fixture(scope="module")
-def uninterrupted(service: LocalService) -> Result:
+def restartable(
+    make_service: MakeService, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Restartable]:
+    """A service of its own whose evidence is on a disk of 64 MB, where one can be mounted.
+
+    Its coverage is not measured: that would double the time of each of the many restarts.
+    """
+    folder = tmp_path_factory.mktemp("own")
+    with ExitStack() as mounted:
+        disk = folder
+        with suppress(pytest.skip.Exception):
+            disk = mounted.enter_context(small_disk(folder, size="64m"))
+        variables = {"EVIDENCE_ROOT": str(disk / "evidence"), **dict.fromkeys(COVERAGE)}
+        own = Restartable(make_service, folder / "home", **variables)
+        yield own
+        stop_gently(own.service)
+
+
+@pytest.fixture
+def service(restartable: Restartable) -> LocalService:
+    """The service of this module as it runs now; the shared one is left alone."""
+    return restartable.service
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(restartable: Restartable) -> Result:
     """What the config comes to when nothing happens."""
+    service = restartable.service
     with Client(service.url, token=service.token()) as client:
         run_id = client.submit(REQUEST)["run_id"]
         for _ in client.follow(run_id):
@@ -120,44 +173,6 @@ def test_a_killed_manager_adopts_the_live_trainer(
     assert_pack_verifies(service, run_id)
 
 
-class Restartable:
-    """A service of its own that comes back on the same port, with the same files."""
-
-    def __init__(self, make_service: MakeService, home: Path, **variables: str) -> None:
-        self._make = make_service
-        self._home = home
-        self._variables = {"ZEROPOINT_PORT": str(ports.free(1)[0]), **variables}
-        self.service = self._start()
-
-    def _start(self) -> LocalService:
-        return self._make(self._home, **self._variables)
-
-    def kill(self) -> None:
-        """Kill -9 the whole cluster; nothing of it is left."""
-        local.kill(self.service)
-        assert self.service.processes() == []
-        assert local.find(self._home) is None
-
-    def restart(self) -> None:
-        """Start it anew on what the kill left."""
-        self.service = self._start()
-
-
-@pytest.fixture(scope="module")
-def restartable(
-    make_service: MakeService, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Restartable]:
-    """A service of its own whose evidence is on a disk of 64 MB, where one can be mounted."""
-    folder = tmp_path_factory.mktemp("own")
-    with ExitStack() as mounted:
-        disk = folder
-        with suppress(pytest.skip.Exception):
-            disk = mounted.enter_context(small_disk(folder, size="64m"))
-        own = Restartable(make_service, folder / "home", EVIDENCE_ROOT=str(disk / "evidence"))
-        yield own
-        stop_gently(own.service)
-
-
 def test_a_stream_survives_the_loss_of_the_cluster_and_the_run_resumes_to_the_same_bits(
     restartable: Restartable, uninterrupted: Result
 ) -> None:
@@ -197,10 +212,13 @@ def test_a_full_disk_interrupts_the_run_which_resumes_to_the_same_bits(
         while next(steps) < STEPS // 2:
             pass
         filler = fill(disk)
+        while workers(service, "TrainerActor"):  # it ends when the manager cannot write
+            time.sleep(0.1)
+        assert client.readiness()["status"] != "ok"
+        filler.unlink()
         (*_, last) = client.follow(run_id)
         assert (last.kind, last.data["state"]) == ("end", "interrupted")
         assert client.run(run_id)["error"]["code"] == "storage_full"
-        filler.unlink()
         client.resume(run_id)
         (*_, last) = client.follow(run_id)
         assert last.data["state"] == "succeeded"

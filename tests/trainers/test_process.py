@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -161,7 +160,6 @@ def test_what_is_cached_is_reported_by_fetch(
 ) -> None:
     assert command.main(["--cache", str(mnist_cache), "fetch", "mnist"]) == 0
     assert set(json.loads(capsys.readouterr().out)["files"].values()) == {"cache"}
-    assert os.environ["DEV"] == "CPU"
 
 
 @pytest.mark.parametrize("option", ["--resume", "--model"])

@@ -1,6 +1,6 @@
 """A data set of 320 made-up images and configs for it; as a program, one run in its own process.
 
-    python -m tests.trainers.tiny OVERRIDES_JSON [CHECKPOINT_FOLDER]
+    python -m tests.trainers.tiny THREADS LIBRARY OVERRIDES_JSON [CHECKPOINT_FOLDER]
 
 prints each checkpoint's digests and each metric's loss, accuracy and learning rate as JSON.
 """
@@ -15,9 +15,10 @@ import numpy as np
 
 from evidence import digest
 from evidence.records import CHECKPOINT_FILES, Checkpoint, Metric, TrainingEvent
-from trainers import config
+from trainers import config, runtime
 from trainers.config import RunConfig
 from trainers.data.images import Dataset
+from trainers.kernels import onednn
 
 ROOT = Path(__file__).parents[2]
 
@@ -75,9 +76,19 @@ def metrics(events: list[TrainingEvent]) -> list[Metric]:
     return [event for event in events if isinstance(event, Metric)]
 
 
-def run_elsewhere(overrides: dict[str, Any], *folders: Path) -> dict[str, Any]:
-    """Train in another process; returns what `main` prints."""
-    command = [sys.executable, "-m", "tests.trainers.tiny", json.dumps(overrides)]
+def run_elsewhere(
+    overrides: dict[str, Any], *folders: Path, threads: int = 1, library: bool = True
+) -> dict[str, Any]:
+    """Train in another process; returns what `main` prints.
+
+    Args:
+        overrides: Of the config.
+        folders: Where a first run leaves its first checkpoint, and a second one starts from it.
+        threads: That the process may use.
+        library: Whether the kernel library may be used.
+    """
+    command = [sys.executable, "-m", "tests.trainers.tiny"]
+    command += [str(threads), str(int(library)), json.dumps(overrides)]
     done = subprocess.run(
         [*command, *map(str, folders)], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -88,12 +99,18 @@ def run_elsewhere(overrides: dict[str, Any], *folders: Path) -> dict[str, Any]:
 
 def main(arguments: list[str]) -> None:
     """Run as the module's docstring says; writes checkpoints below a second folder, if given."""
-    overrides = json.loads(arguments[0])
-    source = Path(arguments[1]) if len(arguments) > 1 else None
+    threads, has_library, overrides = (json.loads(argument) for argument in arguments[:3])
+    cfg = run_config(**overrides)
+    runtime.prepare_process(
+        device="CPU", cache=ROOT / "var" / "cache", threads=threads, kernels=cfg.kernel_set
+    )
+    if not has_library:
+        onednn.PACKAGE = "absent"  # type: ignore[misc]  # as where it is not installed
+    source = Path(arguments[3]) if len(arguments) > 3 else None
     files = None
     if source and (source / CHECKPOINT_FILES[0]).exists():
         files = {name: (source / name).read_bytes() for name in CHECKPOINT_FILES}
-    events = run(run_config(**overrides), start_files=files)
+    events = run(cfg, start_files=files)
     taken = checkpoints(events)
     if source and files is None:
         for name, data in taken[min(taken)].files.items():
@@ -109,7 +126,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    from trainers import runtime
-
-    runtime.prepare_process(device="CPU", cache=ROOT / "var" / "cache", threads=1)
     main(sys.argv[1:])

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from tinygrad import Tensor
+from tinygrad import Device, Tensor
 from tinygrad.nn.state import get_state_dict
 
 from evidence import tensors
@@ -15,6 +15,7 @@ from evidence.errors import IntegrityError
 from evidence.tensors import RawTensor
 from trainers.config import Convnet, Mlp, Resnet, RunConfig
 from trainers.data import catalog
+from trainers.kernels.ops import choose
 from trainers.models.convnet import ConvNet
 from trainers.models.mlp import MlpNet
 from trainers.models.resnet import ResNet
@@ -28,14 +29,14 @@ Model = Callable[[Tensor], Tensor]
 
 def build(config: RunConfig, *, rng: np.random.Generator) -> Model:
     """Return the model with fresh weights drawn from `rng`, float32, on the default device."""
-    images = catalog.image_set(config.dataset)
+    images, ops = catalog.image_set(config.dataset), choose(Device.DEFAULT)
     match config.model:
         case Mlp():
-            return MlpNet(config.model, images=images, rng=rng)
+            return MlpNet(config.model, images=images, ops=ops, rng=rng)
         case Convnet():
-            return ConvNet(config.model, images=images, rng=rng)
+            return ConvNet(config.model, images=images, ops=ops, rng=rng)
         case Resnet():
-            return ResNet(config.model, images=images, rng=rng)
+            return ResNet(config.model, images=images, ops=ops, rng=rng)
 
 
 def describe(config: RunConfig) -> dict[str, Any]:

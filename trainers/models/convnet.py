@@ -8,6 +8,7 @@ from tinygrad import Tensor
 
 from trainers.config import Convnet
 from trainers.data.catalog import ImageSet
+from trainers.kernels.ops import Ops
 from trainers.models.layers import Conv2d, Linear, max_pool_2x2
 
 
@@ -18,16 +19,20 @@ class ConvNet:
     size after that, so that four layers fit on 28 x 28 pixels.
     """
 
-    def __init__(self, config: Convnet, *, images: ImageSet, rng: np.random.Generator) -> None:
+    def __init__(
+        self, config: Convnet, *, images: ImageSet, ops: Ops, rng: np.random.Generator
+    ) -> None:
         inputs, size, _ = images.image_shape
         self.conv = []
         for outputs in config.channels:
             padding = 0 if size > 2 * config.kernel else config.kernel // 2
-            layer = Conv2d(rng, channels=(inputs, outputs), kernel=config.kernel, padding=padding)
+            layer = Conv2d(
+                ops, rng, channels=(inputs, outputs), kernel=config.kernel, padding=padding
+            )
             self.conv.append(layer)
             inputs, size = outputs, (size + 2 * padding - config.kernel + 1) // 2
-        self.hidden = Linear(rng, inputs=inputs * size * size, outputs=config.hidden)
-        self.linear = Linear(rng, inputs=config.hidden, outputs=len(images.classes))
+        self.hidden = Linear(ops, rng, inputs=inputs * size * size, outputs=config.hidden)
+        self.linear = Linear(ops, rng, inputs=config.hidden, outputs=len(images.classes))
         self._dropout = config.dropout
 
     def __call__(self, x_BCHW: Tensor) -> Tensor:  # noqa: N803  shape suffix

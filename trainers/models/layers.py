@@ -12,6 +12,8 @@ import numpy as np
 from tinygrad import Tensor, dtypes
 from tinygrad.helpers import TRAINING
 
+from trainers.kernels.ops import Ops
+
 _EPSILON = 1e-5
 _MOMENTUM = 0.1
 
@@ -39,8 +41,9 @@ def _uniform(rng: np.random.Generator, *, shape: tuple[int, ...], fan_in: int) -
 class Conv2d:
     """Square convolution: with bias, or without for a normalisation that follows."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  what a convolution is made of
         self,
+        ops: Ops,
         rng: np.random.Generator,
         *,
         channels: tuple[int, int],
@@ -55,6 +58,7 @@ class Conv2d:
         draw = _uniform if bias else _kaiming
         self.weight = draw(rng, shape=shape, fan_in=fan_in)
         self.bias = Tensor.zeros(outputs).contiguous().realize() if bias else None
+        self._ops = ops
         self._stride = stride
         self._padding = padding
 
@@ -62,20 +66,21 @@ class Conv2d:
         """Return (B, O, H', W') in the dtype of the input."""
         bias = None if self.bias is None else self.bias.cast(x_BCHW.dtype)
         weight = self.weight.cast(x_BCHW.dtype)
-        return x_BCHW.conv2d(weight, bias, stride=self._stride, padding=self._padding)
+        return self._ops.conv2d(x_BCHW, weight, bias, stride=self._stride, padding=self._padding)
 
 
 class Linear:
     """Affine map over the last axis."""
 
-    def __init__(self, rng: np.random.Generator, *, inputs: int, outputs: int) -> None:
+    def __init__(self, ops: Ops, rng: np.random.Generator, *, inputs: int, outputs: int) -> None:
+        self._ops = ops
         self.weight = _uniform(rng, shape=(outputs, inputs), fan_in=inputs)
         self.bias = Tensor.zeros(outputs).contiguous().realize()
 
     def __call__(self, x_BF: Tensor) -> Tensor:  # noqa: N803  shape suffix
         """Return (B, outputs) in the dtype of the input."""
         weight, bias = self.weight.cast(x_BF.dtype), self.bias.cast(x_BF.dtype)
-        return x_BF.linear(weight.transpose(), bias)
+        return self._ops.linear(x_BF, weight, bias)
 
 
 class BatchNorm:

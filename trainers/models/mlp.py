@@ -7,17 +7,20 @@ from tinygrad import Tensor
 
 from trainers.config import Mlp
 from trainers.data.catalog import ImageSet
+from trainers.kernels.ops import Ops
 from trainers.models.layers import Linear
 
 
 class MlpNet:
     """Linear layers with ReLU between them, over flattened pixels."""
 
-    def __init__(self, config: Mlp, *, images: ImageSet, rng: np.random.Generator) -> None:
+    def __init__(
+        self, config: Mlp, *, images: ImageSet, ops: Ops, rng: np.random.Generator
+    ) -> None:
         channels, height, width = images.image_shape
         sizes = (channels * height * width, *config.hidden, len(images.classes))
         self.layers = [
-            Linear(rng, inputs=inputs, outputs=outputs) for inputs, outputs in pairwise(sizes)
+            Linear(ops, rng, inputs=inputs, outputs=outputs) for inputs, outputs in pairwise(sizes)
         ]
 
     def __call__(self, x_BCHW: Tensor) -> Tensor:  # noqa: N803  shape suffix

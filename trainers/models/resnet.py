@@ -9,17 +9,20 @@ from tinygrad import Tensor
 
 from trainers.config import Resnet
 from trainers.data.catalog import ImageSet
+from trainers.kernels.ops import Ops
 from trainers.models.layers import BatchNorm, Conv2d, Linear
 
 
 class Block:
     """Two 3 x 3 convolutions around which the input is added."""
 
-    def __init__(self, rng: np.random.Generator, *, channels: tuple[int, int], stride: int) -> None:
+    def __init__(
+        self, ops: Ops, rng: np.random.Generator, *, channels: tuple[int, int], stride: int
+    ) -> None:
         inputs, outputs = channels
-        self.conv1 = _conv3x3(rng, channels=channels, stride=stride)
+        self.conv1 = _conv3x3(ops, rng, channels=channels, stride=stride)
         self.bn1 = BatchNorm(outputs)
-        self.conv2 = _conv3x3(rng, channels=(outputs, outputs), stride=1)
+        self.conv2 = _conv3x3(ops, rng, channels=(outputs, outputs), stride=1)
         self.bn2 = BatchNorm(outputs)
         self._stride = stride
         self._widened = outputs - inputs
@@ -41,14 +44,16 @@ class Block:
 class ResNet:
     """A 3 x 3 convolution, three stages of n blocks at widths w, 2w, 4w, mean pooling, logits."""
 
-    def __init__(self, config: Resnet, *, images: ImageSet, rng: np.random.Generator) -> None:
+    def __init__(
+        self, config: Resnet, *, images: ImageSet, ops: Ops, rng: np.random.Generator
+    ) -> None:
         width, blocks = config.width, (config.depth - 2) // 6
-        self.conv1 = _conv3x3(rng, channels=(images.image_shape[0], width), stride=1)
+        self.conv1 = _conv3x3(ops, rng, channels=(images.image_shape[0], width), stride=1)
         self.bn1 = BatchNorm(width)
-        self.layer1 = _stage(rng, channels=(width, width), blocks=blocks, stride=1)
-        self.layer2 = _stage(rng, channels=(width, 2 * width), blocks=blocks, stride=2)
-        self.layer3 = _stage(rng, channels=(2 * width, 4 * width), blocks=blocks, stride=2)
-        self.linear = Linear(rng, inputs=4 * width, outputs=len(images.classes))
+        self.layer1 = _stage(ops, rng, channels=(width, width), blocks=blocks, stride=1)
+        self.layer2 = _stage(ops, rng, channels=(width, 2 * width), blocks=blocks, stride=2)
+        self.layer3 = _stage(ops, rng, channels=(2 * width, 4 * width), blocks=blocks, stride=2)
+        self.linear = Linear(ops, rng, inputs=4 * width, outputs=len(images.classes))
 
     def __call__(self, x_BCHW: Tensor) -> Tensor:  # noqa: N803  shape suffix
         """Return logits (B, classes) in the dtype of the input."""
@@ -59,14 +64,16 @@ class ResNet:
 
 
 def _stage(
-    rng: np.random.Generator, *, channels: tuple[int, int], blocks: int, stride: int
+    ops: Ops, rng: np.random.Generator, *, channels: tuple[int, int], blocks: int, stride: int
 ) -> list[Block]:
     inputs, outputs = channels
-    first = Block(rng, channels=channels, stride=stride)
-    rest = [Block(rng, channels=(outputs, outputs), stride=1) for _ in range(1, blocks)]
+    first = Block(ops, rng, channels=channels, stride=stride)
+    rest = [Block(ops, rng, channels=(outputs, outputs), stride=1) for _ in range(1, blocks)]
     assert inputs <= outputs, channels
     return [first, *rest]
 
 
-def _conv3x3(rng: np.random.Generator, *, channels: tuple[int, int], stride: int) -> Conv2d:
-    return Conv2d(rng, channels=channels, kernel=3, stride=stride, padding=1, bias=False)
+def _conv3x3(
+    ops: Ops, rng: np.random.Generator, *, channels: tuple[int, int], stride: int
+) -> Conv2d:
+    return Conv2d(ops, rng, channels=channels, kernel=3, stride=stride, padding=1, bias=False)

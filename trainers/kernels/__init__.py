@@ -1,0 +1,10 @@
+"""Kernels for tinygrad's CPU device that are as fast as a good library, and the seam to them.
+
+    ops          what models call; the one seam: tinygrad's own kernels, or the library's
+    onednn       the library through ctypes: found, loaded, its primitives prepared
+    foreign      a prepared primitive as a kernel in tinygrad's graph
+    matmul       matrix products with gradients
+    convolution  convolutions with gradients
+
+A kernel that fails leaves a status behind, which `foreign.require_success` raises as an error.
+"""

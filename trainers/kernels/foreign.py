@@ -1,0 +1,124 @@
+"""A prepared primitive as a kernel in tinygrad's graph: C source that calls through a table.
+
+The graph, its autograd and TinyJit see an ordinary kernel. The source depends on the number of
+memories only; addresses stand in the plan's table, a uint64 tensor of this process, so compiled
+kernels can be kept on disk.
+
+Source: `Tensor.custom_kernel` of tinygrad 0.14.0, which is marked alpha.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tinygrad import Device, Tensor, dtypes
+from tinygrad.renderer import Estimates
+from tinygrad.uop.ops import KernelInfo, Ops, UOp
+
+from evidence.errors import Unavailable
+from trainers.kernels import onednn
+from trainers.kernels.onednn import Plan
+
+Gradient = Callable[[UOp, UOp], tuple[UOp | None, ...]]
+"""Takes the output's gradient and the call; returns one gradient for each operand."""
+
+_FLOAT_BYTES = 4
+
+
+@functools.cache
+def plan(make: Callable[..., Plan], *sizes: Any) -> "Prepared":
+    """Return `make(library, *sizes)`, made once; what runs has ended before memory moves."""
+    Device["CPU"].synchronize()  # type: ignore[no-untyped-call]  # tinygrad's
+    return Prepared(make(onednn.load(), *sizes))
+
+
+class Prepared:
+    """A plan and the tensor of its table."""
+
+    def __init__(self, made: Plan) -> None:
+        self.plan = made
+        self.table = Tensor(list(made.table), dtype=dtypes.uint64, device="CPU").contiguous()
+        self.table.realize()
+
+
+def run(
+    prepared: Prepared,
+    name: str,
+    *,
+    outputs: Sequence[Tensor],
+    inputs: Sequence[Tensor],
+    operations: int,
+    gradient: Gradient | None = None,
+) -> list[Tensor]:
+    """Return the outputs after the kernel.
+
+    Args:
+        prepared: The plan; its operands are `outputs` then `inputs`.
+        name: Of the kernel, an identifier.
+        outputs: Empty tensors on the CPU, float32.
+        inputs: float32 tensors; made contiguous.
+        operations: Floating-point operations, for the counters.
+        gradient: How gradients flow back; None if they do not.
+    """
+    operands = [*outputs, *(tensor.contiguous() for tensor in inputs)]
+    moved = _FLOAT_BYTES * sum(int(tensor.numel()) for tensor in operands)
+    kernel = _kernel(name, len(operands), Estimates(ops=operations, lds=moved, mem=moved))
+    made = operands[0].custom_kernel(*operands[1:], prepared.table, fxn=kernel, grad_fxn=gradient)
+    return made[: len(outputs)]
+
+
+def empty(*shape: int) -> Tensor:
+    """Return a place for an output."""
+    return Tensor.empty(*shape, dtype=dtypes.float32, device="CPU")
+
+
+def require_success() -> None:
+    """Raise if a kernel failed since the last call; call it when all kernels have ended.
+
+    Raises:
+        Unavailable: oneDNN refused to run a primitive.
+    """
+    if onednn.load.cache_info().currsize and (status := onednn.load().status.value):
+        onednn.load().status.value = 0
+        raise Unavailable(f"oneDNN: a kernel ended with status {status}")
+
+
+def _kernel(name: str, operands: int, estimates: Estimates) -> Callable[..., UOp]:
+    full = f"{name}_{operands}"
+    source = _source(full, operands)
+
+    def build(*arguments: UOp) -> UOp:
+        info = KernelInfo(name=full, estimates=estimates)
+        sink = UOp.sink(*[argument.base for argument in arguments], arg=info)
+        binary = Device["CPU"].compiler.compile_cached(source)
+        parts = (
+            sink,
+            UOp(Ops.LINEAR, src=(*sink.src, sink)),
+            UOp(Ops.SOURCE, arg=source),
+            UOp(Ops.BINARY, arg=binary),
+        )
+        return UOp(Ops.PROGRAM, src=parts)
+
+    return build
+
+
+def _source(name: str, operands: int) -> str:
+    """Return C that binds the memories and runs the steps of a table; see `Plan`."""
+    parameters = ", ".join(f"float* p{i}" for i in range(operands))
+    binds = "\n".join(f"  failed |= bind((void*)next[{i}], p{i});" for i in range(operands))
+    return f"""typedef int (*bind_t)(void*, void*);
+typedef int (*execute_t)(void*, void*, int, void*);
+void {name}({parameters}, const unsigned long* restrict table) {{
+  execute_t execute = (execute_t)table[0];
+  bind_t bind = (bind_t)table[1];
+  void* stream = (void*)table[2];
+  int* status = (int*)table[3];
+  const unsigned long* next = table + 4;
+  int failed = 0;
+{binds}
+  next += {operands};
+  for (unsigned long left = *next++; left && !failed; left--, next += 3)
+    failed = execute((void*)next[0], stream, (int)next[1], (void*)next[2]);
+  if (failed && !*status) *status = failed;
+}}
+"""

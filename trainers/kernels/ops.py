@@ -1,0 +1,89 @@
+"""What models compute with: one seam, behind it tinygrad's own kernels or a library's.
+
+The same model code runs everywhere: `TinygradOps` on any device, `LibraryOps` on the CPU. Both get
+tensors in the precision of the run; the library takes float32 and leaves the rest to tinygrad.
+
+Shape suffixes: B batch, C channels, O output channels, H height, W width, F features.
+"""
+
+from typing import Protocol
+
+from tinygrad import Tensor, dtypes
+
+from trainers.kernels import onednn
+from trainers.kernels.convolution import conv2d
+from trainers.kernels.matmul import matmul
+
+
+class Ops(Protocol):
+    """The operations that have more than one implementation."""
+
+    def linear(self, x_BF: Tensor, w_OF: Tensor, b_O: Tensor) -> Tensor:  # noqa: N803  shape suffix
+        """Return (..., O): x times the transposed weights, plus the bias."""
+        ...
+
+    def conv2d(
+        self,
+        x_BCHW: Tensor,  # noqa: N803  shape suffix
+        w_OCHW: Tensor,  # noqa: N803  shape suffix
+        b_O: Tensor | None,  # noqa: N803  shape suffix
+        *,
+        stride: int,
+        padding: int,
+    ) -> Tensor:
+        """Return (B, O, H', W'): the convolution, plus the bias if there is one."""
+        ...
+
+
+def choose(device: str) -> Ops:
+    """Return the library's kernels on a CPU that has the library, else tinygrad's own."""
+    return LibraryOps() if device == "CPU" and onednn.is_usable() else TinygradOps()
+
+
+class TinygradOps:
+    """tinygrad's own kernels; any device, any dtype."""
+
+    def linear(self, x_BF: Tensor, w_OF: Tensor, b_O: Tensor) -> Tensor:  # noqa: N803  shape suffix
+        """Return (..., O): x times the transposed weights, plus the bias."""
+        return x_BF.linear(w_OF.transpose(), b_O)
+
+    def conv2d(
+        self,
+        x_BCHW: Tensor,  # noqa: N803  shape suffix
+        w_OCHW: Tensor,  # noqa: N803  shape suffix
+        b_O: Tensor | None,  # noqa: N803  shape suffix
+        *,
+        stride: int,
+        padding: int,
+    ) -> Tensor:
+        """Return (B, O, H', W'): the convolution, plus the bias if there is one."""
+        return x_BCHW.conv2d(w_OCHW, b_O, stride=stride, padding=padding)
+
+
+class LibraryOps:
+    """oneDNN's kernels on the CPU in float32; tinygrad's for other dtypes."""
+
+    def __init__(self) -> None:
+        self._plain = TinygradOps()
+
+    def linear(self, x_BF: Tensor, w_OF: Tensor, b_O: Tensor) -> Tensor:  # noqa: N803  shape suffix
+        """Return (..., O): x times the transposed weights, plus the bias."""
+        if x_BF.dtype != dtypes.float32:
+            return self._plain.linear(x_BF, w_OF, b_O)
+        rows_1RF = x_BF.reshape(1, -1, x_BF.shape[-1])  # noqa: N806  shape suffix
+        product = matmul(rows_1RF, w_OF.unsqueeze(0), tb=True)
+        return product.reshape(*x_BF.shape[:-1], w_OF.shape[0]) + b_O
+
+    def conv2d(
+        self,
+        x_BCHW: Tensor,  # noqa: N803  shape suffix
+        w_OCHW: Tensor,  # noqa: N803  shape suffix
+        b_O: Tensor | None,  # noqa: N803  shape suffix
+        *,
+        stride: int,
+        padding: int,
+    ) -> Tensor:
+        """Return (B, O, H', W'): the convolution, plus the bias if there is one."""
+        if x_BCHW.dtype != dtypes.float32:
+            return self._plain.conv2d(x_BCHW, w_OCHW, b_O, stride=stride, padding=padding)
+        return conv2d(x_BCHW, w_OCHW, b_O, stride=stride, padding=padding)
