@@ -101,6 +101,8 @@ async def answer_invalid_request(request: Request, error: Exception) -> Response
     """Turn FastAPI's complaint about a request into a problem that names the first field."""
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        return _not_json(request, first)
     where, *path = [str(part) for part in first["loc"]]
     field = ".".join(path) or where
     found = repr(first.get("input"))[:200]
@@ -111,6 +113,21 @@ async def answer_invalid_request(request: Request, error: Exception) -> Response
         instance=request.url.path,
         field=field,
         expected=first["msg"],
+        found=found,
+    )
+    return response(document)
+
+
+def _not_json(request: Request, first: dict[str, Any]) -> Response:
+    reason = first.get("ctx", {}).get("error", first["msg"])
+    found = f"{reason}, at character {first['loc'][-1]}"
+    document = problem(
+        "invalid_input",
+        title="Invalid input",
+        detail=f"body: expected JSON, found: {found}",
+        instance=request.url.path,
+        field="body",
+        expected="JSON",
         found=found,
     )
     return response(document)

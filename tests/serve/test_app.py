@@ -80,9 +80,10 @@ def test_a_recipe_with_overrides_makes_a_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("body", "status", "field"),
     [
-        (b"{", 422, "1"),
+        (b"{", 422, "body"),
         (b"[]", 422, "body"),
         (b"{}", 422, "recipe"),
+        (b'{"recipe": "mnist_mlp", "x": 1}', 422, "x"),
         (b'{"recipe": "none"}', 422, "recipe"),
         (b'{"recipe": "mnist_mlp", "overrides": 3}', 422, "overrides"),
         (b'{"recipe": "mnist_mlp", "overrides": {"stepz": 3}}', 422, "stepz"),

@@ -13,6 +13,8 @@ from trainers import config
 from trainers.config import RunConfig
 
 _FOLDER = Path(__file__).parent
+_FULL = frozenset({"dataset", "model", "steps"})
+"""Fields without defaults: a request that has one of them is a full config."""
 
 
 def names() -> list[str]:
@@ -42,8 +44,9 @@ def resolve(request: Mapping[str, Any]) -> RunConfig:
         ConfigError: No such recipe, or a field is missing, unknown or out of bounds.
         InvalidInput: `request` is not JSON.
     """
-    if not set(request) <= {"recipe", "overrides"}:
+    if "overrides" not in request and set(request) & _FULL:
         return config.parse(request)
+    _require_known(request)
     overrides = request.get("overrides", {})
     if not isinstance(overrides, Mapping):
         raise ConfigError(
@@ -56,6 +59,17 @@ def resolve(request: Mapping[str, Any]) -> RunConfig:
     if "steps" in overrides:
         values.pop("checkpoint_every", None)
     return config.parse(_merged(values, overrides))
+
+
+def _require_known(request: Mapping[str, Any]) -> None:
+    unknown = sorted(set(request) - {"recipe", "overrides"})
+    if unknown:
+        raise ConfigError(
+            f"{unknown[0]!s:.80}: unknown beside a recipe; what changes it goes into `overrides`",
+            field=f"{unknown[0]!s:.80}",
+            expected="recipe and overrides, or a full config with dataset, model and steps",
+            found=f"{unknown[0]!s:.80}",
+        )
 
 
 def _values(name: object) -> dict[str, Any]:
