@@ -119,7 +119,11 @@ def sweep(folder: Path, *, keep: Iterable[int]) -> list[str]:
     wanted = {checkpoint_name(step) for step in keep}
     removed = sorted(entry.name for entry in folder.iterdir() if entry.name not in wanted)
     for name in removed:
-        shutil.rmtree(folder / name)
+        path = folder / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
     return removed
 
 

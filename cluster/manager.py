@@ -8,7 +8,7 @@ manager rebuilds itself. The rules it applies live in `states`, `limits`, `place
 import asyncio
 import shutil
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import structlog
 
@@ -35,6 +35,8 @@ from trainers import recipes
 from trainers.config import DeviceName
 
 log = structlog.get_logger()
+
+T = TypeVar("T")
 
 _STORAGE_RETRY_S = 2.0
 _SCHEDULE_S = 2.0
@@ -87,6 +89,7 @@ class Manager:
         self._queue_pulse = Pulse()
         self._scheduler: asyncio.Task[None] | None = None
         self._mending: set[asyncio.Task[None]] = set()
+        self._changes: set[asyncio.Task[Any]] = set()
 
     async def start(self, *, session: str) -> None:
         """Rebuild from disk: seal what ended, adopt or interrupt what was running, then schedule.
@@ -129,6 +132,17 @@ class Manager:
             del self._supervisors[run_id]
 
     # -- the doors: HTTP and Ray jobs both come here -------------------------------------------
+
+    async def carry_through(self, change: Coroutine[Any, Any, T]) -> T:
+        """Return what a change returns; it goes on to its end though its asker goes away.
+
+        A client that disconnects cancels the call that it made. A change that has begun must not
+        stop between two of its steps.
+        """
+        task = asyncio.create_task(change)
+        self._changes.add(task)
+        task.add_done_callback(self._changes.discard)
+        return await asyncio.shield(task)
 
     async def submit(
         self, request: Mapping[str, Any], *, who: str, idempotency_key: str | None = None

@@ -6,11 +6,11 @@ Each method is one call of the plain `Manager`; errors cross the border as they 
 import asyncio
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import ray
 
-from cluster import reading
+from cluster import home_lock, reading
 from cluster.devices import DeviceBoard
 from cluster.directory import HEAD_NODE, MANAGER, NAMESPACE
 from cluster.gauges import Gauges
@@ -33,20 +33,15 @@ _GAUGES_EVERY_S = 5.0
 class ManagerActor:
     """The manager as an actor; see `cluster.manager.Manager` for what the methods do."""
 
+    _manager: Manager
+
     def __init__(self) -> None:
-        settings = from_environment(os.environ)
-        keys = settings.home / "keys"
-        keys.mkdir(mode=0o700, parents=True, exist_ok=True)
-        launcher = RayLauncher(settings)
+        self._settings = from_environment(os.environ)
+        self._launcher = RayLauncher(self._settings)
         self._gauges = Gauges()
-        self._devices = DeviceBoard(launcher)
-        self._manager = Manager(
-            settings,
-            launcher,
-            SigningKey.open_or_create(keys / "service.key"),
-            count=self._gauges.count,
-        )
+        self._devices = DeviceBoard(self._launcher)
         self._begun: asyncio.Task[None] | None = None
+        self._lock: IO[bytes] | None = None
         # After a restart nobody else would call it.
         ray.get_runtime_context().current_actor.begin.remote()
 
@@ -56,11 +51,24 @@ class ManagerActor:
         await self._begin()
 
     async def _begin(self) -> None:
-        if self._begun is None:
-            session = ray.get_runtime_context().get_session_name()
-            self._begun = asyncio.create_task(self._manager.start(session=session))
-            self._showing = asyncio.create_task(self._show_for_ever())
-        await self._begun
+        if self._begun is None or _has_failed(self._begun):
+            self._begun = asyncio.create_task(self._open())
+        await asyncio.shield(self._begun)  # whoever asks may go away; the start goes on
+
+    async def _open(self) -> None:
+        """Take the home, which no other manager may write to, and rebuild from it."""
+        home = self._settings.home
+        keys = home / "keys"
+        keys.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._lock = self._lock or home_lock.hold(home)  # a start that failed has it already
+        self._manager = Manager(
+            self._settings,
+            self._launcher,
+            SigningKey.open_or_create(keys / "service.key"),
+            count=self._gauges.count,
+        )
+        await self._manager.start(session=ray.get_runtime_context().get_session_name())
+        self._showing = asyncio.create_task(self._show_for_ever())
 
     def _folder(self, run_id: str) -> RunFolder:
         return self._manager.registry.folder(run_id)
@@ -77,19 +85,20 @@ class ManagerActor:
     ) -> dict[str, Any]:
         """Take in a run."""
         await self._begin()
-        return await self._manager.submit(request, who=who, idempotency_key=idempotency_key)
+        change = self._manager.submit(request, who=who, idempotency_key=idempotency_key)
+        return await self._manager.carry_through(change)
 
     @ray.method
     async def cancel(self, run_id: str, who: str) -> dict[str, Any]:
         """End a run for good."""
         await self._begin()
-        return await self._manager.cancel(run_id, who=who)
+        return await self._manager.carry_through(self._manager.cancel(run_id, who=who))
 
     @ray.method
     async def resume(self, run_id: str, who: str) -> dict[str, Any]:
         """Put an interrupted or failed run back into the queue."""
         await self._begin()
-        return await self._manager.resume(run_id, who=who)
+        return await self._manager.carry_through(self._manager.resume(run_id, who=who))
 
     @ray.method
     async def view(self, run_id: str) -> dict[str, Any]:
@@ -111,6 +120,12 @@ class ManagerActor:
         """Return journal lines after a sequence number; may wait for the first."""
         await self._begin()
         return await self._manager.events(run_id, after=after, limit=limit, wait_s=wait_s)
+
+    @ray.method
+    async def audit_seq(self) -> int:
+        """Return the newest sequence number of the service journal."""
+        await self._begin()
+        return self._manager.audit.last_seq
 
     @ray.method
     async def metrics(self, run_id: str, after: int, limit: int) -> dict[str, Any]:
@@ -222,6 +237,10 @@ class ManagerActor:
         """Take in a trainer's events."""
         await self._begin()
         await self._manager.report(run_id, attempt, first_n, events)
+
+
+def _has_failed(task: asyncio.Task[None]) -> bool:
+    return task.done() and (task.cancelled() or task.exception() is not None)
 
 
 _Remote = ray.remote(ManagerActor)

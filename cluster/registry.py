@@ -5,28 +5,33 @@ only the folders of runs that are not sealed. A folder that the journal does not
 where the two differ, the run's own journal is right and the service journal is completed.
 """
 
+import re
 import secrets
 import shutil
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import structlog
+from pydantic import ValidationError
 
 from cluster.audit import DELETED, STATUS, AuditJournal
-from cluster.run_folder import RunFolder, create, open_folder
+from cluster.run_folder import BUILDING, RunFolder, create, open_folder
 from cluster.states import LIVE
 from cluster.summary import RunSummary
 from evidence import canonical, digest, pack
 from evidence.clock import Clock
-from evidence.errors import Conflict, IntegrityError, NotFound, StorageFull
+from evidence.errors import Conflict, IntegrityError, InvalidInput, NotFound, StorageFull
 from evidence.records import RunState
 from trainers.config import RunConfig
 
 log = structlog.get_logger()
 
 _OPEN_SEALED_FOLDERS = 64
+_RUN_ID = re.compile(r"[0-9a-f]{12}")
 
 
 @dataclass(slots=True)
@@ -121,7 +126,8 @@ class Registry:
             raise self._unknown(run_id)
         if run_id not in self._sealed:
             try:
-                self._hold_sealed(RunFolder(self._root / run_id, clock=self._clock))
+                with _damage_as_integrity_error(run_id):
+                    self._hold_sealed(RunFolder(self._root / run_id, clock=self._clock))
             except IntegrityError as error:
                 self._set_aside(run_id, error)
                 raise
@@ -146,7 +152,12 @@ class Registry:
     def in_state(self, *states: RunState) -> list[RunFolder]:
         """Return the runs in these states, oldest first; not those that are being sealed."""
         told = [e.run_id for e in self._entries.values() if e.state in states]
-        folders = [self.folder(run_id) for run_id in told]
+        folders = []
+        for run_id in told:
+            try:
+                folders.append(self.folder(run_id))
+            except IntegrityError as error:  # that run is set aside now
+                log.warning("run_left_out", cause=error.detail)
         return [folder for folder in folders if folder.summary.state in states]
 
     def unsealed(self) -> list[RunFolder]:
@@ -214,19 +225,27 @@ class Registry:
                 )
 
     def _take_in_folders(self) -> None:
-        found = {path.name for path in self._root.iterdir() if path.is_dir()}
-        for name in sorted(found):
-            if name.startswith(".building-") or name in self._tombstones:
-                shutil.rmtree(self._root / name)
+        found = self._run_folders()
         for run_id in [run_id for run_id in self._entries if run_id not in found]:
             self._entries.pop(run_id)
-        unknown = sorted(found - set(self._entries) - set(self._tombstones))
-        for run_id in [name for name in unknown if not name.startswith(".")]:
+        unknown = sorted(found - set(self._entries))
+        for run_id in unknown:
             if self._open_live(run_id):
                 self._enter(self._live[run_id], who="service")
         for entry in [e for e in self._entries.values() if e.run_id not in self._live]:
             if not (entry.state.is_final and pack.is_sealed(self._root / entry.run_id)):
                 self._reopen(entry)
+
+    def _run_folders(self) -> set[str]:
+        """Return the names of run folders; what was being made or deleted is removed first."""
+        there = {path.name for path in self._root.iterdir() if path.is_dir()}
+        gone = {name for name in there if name.startswith(BUILDING) or name in self._tombstones}
+        for name in gone:
+            shutil.rmtree(self._root / name)
+        found = {name for name in there - gone if _RUN_ID.fullmatch(name)}
+        for name in sorted(there - gone - found):
+            log.warning("folder_is_no_run", name=name)
+        return found
 
     def _reopen(self, entry: Entry) -> None:
         if not self._open_live(entry.run_id):
@@ -238,7 +257,8 @@ class Registry:
     def _open_live(self, run_id: str) -> bool:
         """Open and mend an unsealed folder; return whether it could be."""
         try:
-            self._live[run_id] = open_folder(self._root / run_id, clock=self._clock)
+            with _damage_as_integrity_error(run_id):
+                self._live[run_id] = open_folder(self._root / run_id, clock=self._clock)
         except IntegrityError as error:
             self._set_aside(run_id, error)
             return False
@@ -305,6 +325,16 @@ class Registry:
             field="run_id",
             found=run_id,
         )
+
+
+@contextmanager
+def _damage_as_integrity_error(run_id: str) -> Iterator[None]:
+    """Raise IntegrityError, whatever it is that makes a folder unreadable as a run."""
+    try:
+        yield
+    except (OSError, ValidationError, InvalidInput) as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0][:500]
+        raise IntegrityError(f"run {run_id} cannot be read: {reason}") from error
 
 
 def _key_sha256(idempotency_key: str | None) -> str | None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +39,14 @@ def choose(held: Sequence[Held], policy: Retention, *, now: datetime) -> dict[st
     for rank, run in enumerate(sorted(held, key=lambda run: run.ended, reverse=True), 1):
         if policy.keep_runs is not None and rank > policy.keep_runs:
             chosen[run.run_id] = f"keep_runs = {policy.keep_runs}"
-        elif policy.max_age_s is not None and now - run.ended > timedelta(seconds=policy.max_age_s):
+        elif policy.max_age_s is not None and _age_s(run, now) > policy.max_age_s:
             chosen[run.run_id] = f"max_age_s = {policy.max_age_s:g}"
         elif policy.max_bytes is not None and kept_bytes + run.bytes > policy.max_bytes:
             chosen[run.run_id] = f"max_bytes = {policy.max_bytes}"
         else:
             kept_bytes += run.bytes
     return chosen
+
+
+def _age_s(run: Held, now: datetime) -> float:
+    return (now - run.ended).total_seconds()

@@ -50,6 +50,9 @@ from evidence.records import (
 )
 from trainers.config import RunConfig
 
+BUILDING = ".building-"
+"""How the folder of a run is called until it is whole."""
+
 
 class RunFolder:
     """The writer of one run folder. Make it with `create` or `open_folder`."""
@@ -366,7 +369,7 @@ def create(
         StorageFull: The disk took no more; there is no folder.
     """
     target = runs_root / run_id
-    building = runs_root / f".building-{run_id}"
+    building = runs_root / f"{BUILDING}{run_id}"
     try:
         with files.no_space_as_storage_full(run_id):
             _build(building, config, clock=clock, idempotency_key_sha256=idempotency_key_sha256)

@@ -19,7 +19,7 @@ from cluster.node_data import require_dataset
 from cluster.provenance import describe_code
 from cluster.settings import from_environment
 from evidence import seed
-from evidence.errors import ServiceError, Unavailable
+from evidence.errors import ServiceError, TrainingDiverged, Unavailable
 from evidence.records import Checkpoint, Fault, TrainingEvent
 from trainers import runtime
 from trainers.config import RunConfig
@@ -174,7 +174,11 @@ def train_attempt(ticket: Ticket) -> None:
     answered(tell, tell)
     start = Start.from_files(ticket.start) if ticket.start else Start.fresh()
     sink = ManagerSink(ticket.run_id, ticket.attempt)
-    loop.train(config, dataset, start, sink)
+    try:
+        loop.train(config, dataset, start, sink)
+    except TrainingDiverged:
+        sink.flush()  # the steps before it show how
+        raise
     sink.flush()
 
 

@@ -6,6 +6,7 @@ token, but on the open paths; (4) a body is JSON and (5) within its limit.
 """
 
 import hmac
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,8 @@ OPEN_PATHS = frozenset(
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
 _MOST_DIGITS = 18
+
+_OF_A_HOST = re.compile(r"[A-Za-z0-9._:\[\]-]+")
 
 _HEADERS = {
     "cache-control": "no-store",
@@ -199,7 +202,12 @@ def _complete(headers: MutableHeaders) -> None:
 
 
 def _host_name(host: str) -> str:
-    """Return the Host header without port and brackets; empty if it is not a host."""
+    """Return the Host header without port and brackets; empty if it is not a host.
+
+    Source: RFC 9110 §7.2: host and port, nothing else of a URI's authority or path.
+    """
+    if not _OF_A_HOST.fullmatch(host):
+        return ""
     try:
         return (urlsplit(f"//{host}").hostname or "").lower()
     except ValueError:

@@ -149,7 +149,9 @@ async def answer_http_exception(request: Request, error: Exception) -> Response:
     headers = {name.lower(): value for name, value in (error.headers or {}).items()}
     if error.status_code == STATUS_OF["method_not_allowed"]:
         headers["allow"] = ", ".join(_methods_of(request))
-    return response({**document, "status": error.status_code}, headers=headers)
+    if code == "service_error":
+        document["status"] = error.status_code
+    return response(document, headers=headers)
 
 
 def _methods_of(request: Request) -> list[str]:

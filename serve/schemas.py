@@ -134,7 +134,7 @@ class EvidenceView(Wire):
     files: list[EvidenceFile]
 
 
-class PredictRequest(Wire):
+class PredictRequest(Wire, strict=True):
     """Images to classify."""
 
     images: Annotated[list[Any], Field(min_length=1, max_length=256)]
@@ -201,11 +201,11 @@ class NodeList(Wire):
     nodes: list[dict[str, Any]]
 
 
-class CollectRequest(Wire):
+class CollectRequest(Wire, strict=True):
     """Which ended runs to delete; null does not limit."""
 
     keep_runs: Annotated[int, Field(ge=0)] | None = None
-    max_age_s: Annotated[float, Field(ge=0)] | None = None
+    max_age_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     max_bytes: Annotated[int, Field(ge=0)] | None = None
     dry_run: bool = False
     """Only say which."""

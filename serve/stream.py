@@ -87,19 +87,22 @@ class Feed:
     async def next(self, after: int, wait_s: float) -> tuple[list[Frame], int]:
         """Return frames above `after` and the new cursor; none after `wait_s` of silence.
 
+        Where the shared poll begins is the journal's business, not a reader's: a reader that names
+        a number that is yet to come waits for it alone.
+
         Raises:
             ServiceError: What reading the journal raised, e.g. NotFound after a deletion.
         """
         if self._task is not None and self._task.done():
             self._task.result()  # what ended the poll ends its readers
         if self._task is None:
-            self._ring_after = self._polled = after
+            self._ring_after = self._polled = min(after, self._last_seq)
             self._task = asyncio.create_task(self._poll())
             self._task.add_done_callback(lambda _: self._pulse.fire())
         if after >= self._polled:
             await self._pulse.wait(wait_s)
         if after < self._ring_after:
-            return await self._catch_up(after)
+            return await self._catch_up(after, wait_s)
         frames = [frame for frame in self._ring if frame.seq > after]
         return frames, max(after, self._polled)
 
@@ -112,10 +115,11 @@ class Feed:
         if self._task is not None:
             self._task.cancel()
 
-    async def _catch_up(self, after: int) -> tuple[list[Frame], int]:
+    async def _catch_up(self, after: int, wait_s: float) -> tuple[list[Frame], int]:
         lines = await self._read(after, _PAGE, 0)
-        if not lines:
-            return [], self._ring_after
+        if not lines:  # an end that is not shown before its seal
+            await self._pulse.wait(wait_s)
+            return [], after
         frames, last = self._encode(lines)
         return frames, last
 

@@ -17,6 +17,7 @@ from serve.local import LocalService
 from trainers.data import fetch
 
 _FLUSH_S = 4.0
+_APPEAR_S = 60.0
 
 
 def base_environment(home: Path, cache: Path) -> dict[str, str]:
@@ -62,8 +63,14 @@ def _title(process: psutil.Process) -> str:
 
 
 def kill_worker(service: LocalService, name: str) -> int:
-    """Kill -9 the one worker of that name; return its pid."""
-    (process,) = workers(service, name)
+    """Kill -9 the one worker of that name, as soon as there is one; return its pid.
+
+    A stream may lag behind on a busy machine: what it tells of may be over by then.
+    """
+    deadline = time.monotonic() + _APPEAR_S
+    while not (found := workers(service, name)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    (process,) = found
     process.kill()
     process.wait(10)
     return int(process.pid)

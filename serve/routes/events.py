@@ -43,8 +43,10 @@ async def stream_training_events(
     limit = context.settings.max_streams
     if context.hub.streams >= limit:
         raise RateLimited(f"{limit} streams are open, the limit max_streams", field="max_streams")
-    state, last_seq = None, 0
-    if run_id is not None:
+    state = None
+    if run_id is None:
+        last_seq = await answer(context.manager.audit_seq.remote())
+    else:
         view = await answer(context.manager.view.remote(run_id))
         state, last_seq = view["status"], view["last_seq"]
         if view["sealed"] and cursor >= last_seq:

@@ -544,6 +544,23 @@ def test_a_running_run_is_cancelled_and_its_trainer_ended(tmp_path: Path) -> Non
     run(test)
 
 
+@pytest.mark.parametrize("turns", [0, 1, 2, 3, 5, 8])
+def test_a_cancel_whose_asker_went_away_is_carried_through(tmp_path: Path, turns: int) -> None:
+    async def test() -> None:
+        async with managed(tmp_path, Here(here.endless)) as manager:
+            run_id = await submit(manager)
+            await until(manager, run_id, "running")
+            change = manager.cancel(run_id, who="api")
+            asker = asyncio.create_task(manager.carry_through(change))
+            for _ in range(turns + 1):
+                await asyncio.sleep(0)
+            asker.cancel()
+            await held(lambda: manager.view(run_id)["sealed"])
+            assert manager.view(run_id)["status"] == "cancelled"
+
+    run(test)
+
+
 def test_an_interrupted_run_is_cancelled(tmp_path: Path) -> None:
     async def test() -> None:
         async with managed(tmp_path, Here(raising(StorageFull("no space")))) as manager:

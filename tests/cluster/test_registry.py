@@ -1,5 +1,6 @@
 """The index of runs: keys, order, recovery after kills at bad moments, deletion."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -342,3 +343,64 @@ def test_a_damaged_run_is_set_aside_and_the_others_go_on(again: Open, *, is_seal
         registry.folder(broken.run_id)
     assert broken.paths.events.exists()
     assert b'"run.damaged"' in b"".join(registry._audit)
+
+
+def a_stray_folder(root: Path, _: RunFolder) -> None:
+    (root / "backup").mkdir()
+
+
+def a_stray_file(root: Path, _: RunFolder) -> None:
+    (root / "notes.txt").write_text("mine")
+
+
+def a_folder_that_is_called_like_a_run(root: Path, _: RunFolder) -> None:
+    (root / "0123456789ab").mkdir()
+
+
+def a_file_among_the_checkpoints(_: Path, folder: RunFolder) -> None:
+    (folder.paths.checkpoints / "stray").write_text("mine")
+
+
+def an_empty_config(_: Path, folder: RunFolder) -> None:
+    folder.paths.config.write_bytes(b"")
+
+
+def a_config_of_another_format(_: Path, folder: RunFolder) -> None:
+    folder.paths.config.write_bytes(b'{"v":99}')
+
+
+def no_folder(_: Path, folder: RunFolder) -> None:
+    shutil.rmtree(folder.paths.root)
+
+
+STRAYS = (
+    a_stray_folder, a_stray_file, a_folder_that_is_called_like_a_run, a_file_among_the_checkpoints,
+    an_empty_config, a_config_of_another_format, no_folder,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("is_sealed", [False, True])
+@pytest.mark.parametrize("happens_while_closed", [False, True])
+@pytest.mark.parametrize("spoil", STRAYS)
+def test_a_stray_or_missing_thing_stops_nobody_else(
+    tmp_path: Path,
+    again: Open,
+    spoil: Callable[[Path, RunFolder], None],
+    *,
+    happens_while_closed: bool,
+    is_sealed: bool,
+) -> None:
+    registry = again()
+    spoilt, whole = make(registry, name="spoilt"), make(registry, name="whole")
+    if is_sealed:
+        end(registry, spoilt)
+    if happens_while_closed:
+        spoil(tmp_path / "runs", spoilt)
+    registry = again()
+    if not happens_while_closed:
+        spoil(tmp_path / "runs", spoilt)
+    runs, _ = registry.page(state=None, offset=0, limit=10)
+    assert whole.run_id in [folder.run_id for folder in runs]
+    assert set(registry.in_state(*RunState)) <= {*runs}
+    registry = again()
+    assert registry.folder(whole.run_id).run_id == whole.run_id

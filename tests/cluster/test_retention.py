@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -74,3 +75,9 @@ def test_each_deletion_names_its_rule() -> None:
         "30": "max_age_s = 25",
         "400": "keep_runs = 3",
     }
+
+
+@pytest.mark.parametrize("max_age_s", [1e15, 1e308])
+def test_an_age_beyond_all_time_deletes_nothing(max_age_s: float) -> None:
+    held = [Held("old", datetime(1970, 1, 1, tzinfo=UTC), 1)]
+    assert choose(held, Retention(max_age_s=max_age_s), now=NOW) == {}

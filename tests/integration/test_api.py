@@ -1,8 +1,11 @@
 """The API of a real service, as a script or an attacker meets it."""
 
+import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -209,6 +212,28 @@ def test_a_loss_that_diverges_fails_the_run_with_its_step(client: Client) -> Non
     assert view["error"]["code"] == "training_diverged"
     assert "step" in view["error"]["detail"]
     assert (events[-1].kind, events[-1].seq, events[-1].data["state"]) == ("end", None, "failed")
+    steps = [e.data["step"] for e in events if e.kind == "metric"]
+    assert f"step {len(steps) + 1}: " in view["error"]["detail"]  # every step before it was told
+
+
+@pytest.mark.parametrize("waits_s", [0.004, 0.02, 0.05])
+def test_a_client_that_leaves_during_a_cancel_leaves_no_run_between_states(
+    client: Client, service: LocalService, waits_s: float
+) -> None:
+    run_id = client.submit(LONG)["run_id"]
+    events = client.follow(run_id)
+    while next(events).kind != "metric":
+        pass
+    where = urlsplit(service.url)
+    with socket.create_connection((where.hostname or "", where.port or 80)) as connection:
+        request = (
+            f"POST /api/training/runs/{run_id}/cancel HTTP/1.1\r\nHost: {where.netloc}\r\n"
+            f"Authorization: Bearer {service.token()}\r\nContent-Length: 0\r\n\r\n"
+        )
+        connection.sendall(request.encode())
+        time.sleep(waits_s)
+    assert list(events)[-1].data["state"] == "cancelled"
+    assert client.run(run_id)["sealed"] is True
 
 
 def test_a_metal_run_waits_where_no_node_offers_metal(client: Client) -> None:

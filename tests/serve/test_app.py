@@ -90,6 +90,8 @@ def test_a_recipe_with_overrides_makes_a_run(tmp_path: Path) -> None:
         (b'{"recipe": "mnist_mlp", "overrides": {"steps": "10"}}', 422, "steps"),
         (b'{"recipe": "mnist_mlp", "overrides": {"steps": 10001}}', 422, "steps"),
         (b'{"recipe": "mnist_mlp", "unknown": 1}', 422, None),
+        (b'{"recipe": "mnist_mlp", "overrides": {"recipe": "other"}}', 422, "overrides.recipe"),
+        (b"\xff\xfe", 422, None),
     ],
 )
 def test_a_bad_request_names_what_is_wrong(
@@ -240,6 +242,34 @@ def test_a_queued_run_is_not_resumed(tmp_path: Path) -> None:
         assert (answer.status_code, answer.json()["found"]) == (409, "queued")
 
     against(tmp_path, test)
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"max_age_s": "1"}, "max_age_s"),
+        ({"dry_run": "yes"}, "dry_run"),
+        ({"keep_runs": True}, "keep_runs"),
+        ({"keep_runs": -1}, "keep_runs"),
+    ],
+)
+def test_a_retention_of_another_type_is_refused(
+    tmp_path: Path, body: dict[str, Any], field: str
+) -> None:
+    async def test(client: httpx.AsyncClient, _: Manager) -> None:
+        answer = await client.post("/api/training/collect", json=body)
+        assert (answer.status_code, answer.json()["field"]) == (422, field)
+
+    against(tmp_path, test)
+
+
+def test_ages_beyond_all_time_collect_nothing(tmp_path: Path) -> None:
+    async def test(client: httpx.AsyncClient, manager: Manager) -> None:
+        await succeeded(client, manager)
+        answer = await client.post("/api/training/collect", json={"max_age_s": 1e308})
+        assert (answer.status_code, answer.json()["deleted"]) == (200, [])
+
+    against(tmp_path, test, cluster=Here())
 
 
 def test_ended_runs_are_collected(tmp_path: Path) -> None:

@@ -114,6 +114,10 @@ def test_our_own_names_are_let_in(host: str) -> None:
         "",
         "[",
         "127.0.0.1@evil.example",
+        "evil.example@127.0.0.1",
+        "localhost/evil.example",
+        "localhost?x",
+        "localhost#x",
     ],
 )
 def test_a_name_that_was_rebound_to_this_address_is_refused(host: str) -> None:

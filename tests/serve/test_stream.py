@@ -213,6 +213,35 @@ def test_a_number_from_the_future_waits_quietly() -> None:
     run(test)
 
 
+@pytest.mark.parametrize("first", [301, 2**53 - 1])
+def test_a_reader_with_a_number_from_the_future_takes_no_event_from_another(first: int) -> None:
+    async def test() -> None:
+        source = Source(whole(300)[:200])
+        feed = source.feed(state="running", last_seq=200)
+        early = asyncio.create_task(feed.next(first, 1))
+        await asyncio.sleep(0.02)
+        reading = asyncio.create_task(taken(feed, 0))
+        await asyncio.sleep(0.05)
+        source.lines += whole(300)[200:]
+        assert ids(await reading) == list(range(1, 301))
+        assert (await early)[0] == []
+
+    run(test)
+
+
+def test_an_end_that_comes_after_its_number_was_told_is_not_passed_over() -> None:
+    async def test() -> None:
+        source = Source(whole(50)[:48])  # the last two are not shown before the seal
+        feed = source.feed(state="running", last_seq=50)
+        early = asyncio.create_task(feed.next(50, 0.04))
+        reading = asyncio.create_task(taken(feed, 0))
+        assert await early == ([], 50)
+        source.lines += whole(50)[48:]
+        assert ids(await reading) == list(range(1, 51))
+
+    run(test)
+
+
 # -- an allowance --------------------------------------------------------------------------------
 
 

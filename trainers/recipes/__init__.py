@@ -55,6 +55,13 @@ def resolve(request: Mapping[str, Any]) -> RunConfig:
             expected="an object",
             found=type(overrides).__name__,
         )
+    if "recipe" in overrides:
+        raise ConfigError(
+            "overrides.recipe: a run's recipe is the one that it is made from",
+            field="overrides.recipe",
+            expected="no such field",
+            found=f"{overrides['recipe']!r:.80}",
+        )
     values = _values(request.get("recipe"))
     if "steps" in overrides:
         values.pop("checkpoint_every", None)
