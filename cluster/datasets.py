@@ -10,7 +10,7 @@ from cluster.audit import AuditJournal
 from cluster.settings import Settings
 from evidence.errors import ServiceError, Unavailable, of_code
 from evidence.records import Fault
-from trainers.data import catalog, images, store
+from trainers.data import catalog, store
 from trainers.data import fetch as fetches
 
 _CONNECT_TIMEOUT_S = 5.0
@@ -43,7 +43,7 @@ class DatasetShelf:
         Raises:
             NotFound: There is no such data set.
         """
-        entry = catalog.image_set(name)
+        entry = catalog.entry(name)
         known = await asyncio.to_thread(self._status, name)
         fetching = name in self._fetching
         done, total = self._progress.get(name, (0, None))
@@ -98,16 +98,16 @@ class DatasetShelf:
         Raises:
             NotFound: There is no such data set.
         """
-        folder = images.folder(name, self._settings.cache)
+        folder = store.folder(name, self._settings.cache)
         return {
             file: await asyncio.to_thread((folder / file).read_bytes)
-            for file in catalog.image_set(name).files
+            for file in catalog.entry(name).files
         }
 
     def _status(self, name: str) -> store.Status:
         """Return the status of a data set; its files are hashed again only when they changed."""
-        folder = images.folder(name, self._settings.cache)
-        files = [folder / file for file in catalog.image_set(name).files]
+        folder = store.folder(name, self._settings.cache)
+        files = [folder / file for file in catalog.entry(name).files]
         stamp = tuple(
             (file.stat().st_size, file.stat().st_mtime_ns) if file.exists() else None
             for file in files

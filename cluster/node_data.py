@@ -10,10 +10,11 @@ import ray
 
 from cluster.directory import find_manager
 from cluster.settings import Settings
-from trainers.data import images, store
+from trainers.data import store
+from trainers.data.load import Data, load
 
 
-def require_dataset(name: str, settings: Settings) -> images.Dataset:
+def require_dataset(name: str, settings: Settings) -> Data:
     """Return a data set whose files were verified on this node.
 
     Raises:
@@ -23,4 +24,4 @@ def require_dataset(name: str, settings: Settings) -> images.Dataset:
         files = cast("dict[str, bytes]", ray.get(find_manager().dataset_files.remote(name)))
         for file, data in files.items():
             store.admit(name, file, data, cache=settings.cache, source="the manager")
-    return images.load(name, settings.cache)
+    return load(name, settings.cache)

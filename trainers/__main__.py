@@ -149,14 +149,14 @@ def _train(options: argparse.Namespace) -> None:
     from evidence.records import CHECKPOINT_FILES
     from trainers import bare_run, runtime
     from trainers.checkpoint import Start
-    from trainers.data import images
+    from trainers.data.load import load
     from trainers.loop import train
 
     start = Start.fresh()
     if options.resume:
         files = {name: _bytes_of(options.resume / name, "--resume") for name in CHECKPOINT_FILES}
         start = Start.from_files(files)
-    data = images.load(config.dataset, options.cache)
+    data = load(config.dataset, options.cache)
     with bare_run.FolderSink(options.out) as sink:
         outcome = train(config, data, start, sink)
     last = outcome.last.record.model_dump(mode="json") if outcome.last else None
@@ -167,11 +167,11 @@ def _evaluate(options: argparse.Namespace) -> None:
     config = _config(options.config)
     _prepare(config, options.cache)
     from trainers import predict
-    from trainers.data import images
+    from trainers.data.load import load
 
-    data = images.load(config.dataset, options.cache)
+    data = load(config.dataset, options.cache)
     model_file = _bytes_of(options.model, "--model")
-    result = predict.evaluate(config, model_file, data.test_images, data.test_labels)
+    result = predict.evaluate(config, model_file, data)
     _show({"loss": result.loss, "accuracy": result.accuracy, "samples": result.samples})
 
 

@@ -1,18 +1,23 @@
 """Which samples each step sees: a pure function of the seed and the step, so nothing to restore.
 
 Epoch e goes through a permutation keyed by (seed, e); what does not fill a batch at its end is
-dropped. Augmentation of step s is keyed by (seed, s).
+dropped. Augmentation of step s is keyed by (seed, s). A sample of a text is a window: those of an
+epoch follow one another, from an offset keyed by (seed, e) too.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from evidence.errors import ConfigError
-from trainers.config import RunConfig
+from trainers.config import Gpt, RunConfig
+from trainers.data import text
 from trainers.data.images import Dataset
+from trainers.data.load import Data
+from trainers.data.text import Text
 
-_ORDER, _AUGMENTATION, _WEIGHTS = range(3)
+_ORDER, _AUGMENTATION, _WEIGHTS, _OFFSET = range(4)
 _PAD = 4
 
 
@@ -38,41 +43,87 @@ class Batches:
         ConfigError: The batch is larger than the training split.
     """
 
-    def __init__(self, config: RunConfig, data: Dataset, *, seed: int) -> None:
-        self._images = data.train_images
-        self._labels = data.train_labels
+    def __init__(self, config: RunConfig, data: Data, *, seed: int) -> None:
+        self._source = _source(config, data, seed=seed)
         self._size = config.batch_size
-        self._augments = config.augmentation == "crop_flip"
         self._seed = seed
         self._epoch = -1
         self._order = np.empty(0, np.int64)
-        if len(self._labels) < self._size:
+        if self._source.count < self._size:
             raise ConfigError(
-                f"batch_size: expected at most the {len(self._labels)} training samples, "
+                f"batch_size: expected at most the {self._source.count} training samples, "
                 f"found {self._size}",
                 field="batch_size",
-                expected=f"at most {len(self._labels)}",
+                expected=f"at most {self._source.count}",
                 found=str(self._size),
             )
 
     def cursor(self, step: int) -> Cursor:
         """Return the place of the batch of `step`; 1 is the first step."""
-        return Cursor(*divmod(step - 1, len(self._labels) // self._size))
+        return Cursor(*divmod(step - 1, self._source.count // self._size))
 
     def at(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return images (B, C, H, W) uint8 and labels (B,) int32 of one step."""
+        """Return what the model reads and what it should say of it, of one step.
+
+        Images (B, C, H, W) uint8 and labels (B,) int32; or windows (B, T) uint8 and the token
+        behind each of theirs (B, T) int32.
+        """
         cursor = self.cursor(step)
         if cursor.epoch != self._epoch:
             rng = np.random.default_rng((self._seed, _ORDER, cursor.epoch))
-            self._order = rng.permutation(len(self._labels))
+            self._order = rng.permutation(self._source.count)
             self._epoch = cursor.epoch
         chosen = self._order[cursor.batch * self._size :][: self._size]
-        images = self._images[chosen]
+        return self._source.take(chosen, _Moment(cursor.epoch, step))
+
+
+class _Moment(NamedTuple):
+    epoch: int
+    step: int
+
+
+class _Source(Protocol):
+    """Training samples by number."""
+
+    @property
+    def count(self) -> int: ...
+
+    def take(self, chosen: np.ndarray, now: _Moment) -> tuple[np.ndarray, np.ndarray]: ...
+
+
+def _source(config: RunConfig, data: Data, *, seed: int) -> _Source:
+    if isinstance(data, Text):
+        assert isinstance(config.model, Gpt), config.model
+        return _Windows(data.train, length=config.model.context, seed=seed)
+    return _Images(data, augments=config.augmentation == "crop_flip", seed=seed)
+
+
+class _Images:
+    def __init__(self, data: Dataset, *, augments: bool, seed: int) -> None:
+        self.count = len(data.train_labels)
+        self._data = data
+        self._augments = augments
+        self._seed = seed
+
+    def take(self, chosen: np.ndarray, now: _Moment) -> tuple[np.ndarray, np.ndarray]:
+        images = self._data.train_images[chosen]
         if self._augments:
-            images = crop_and_flip(
-                images, rng=np.random.default_rng((self._seed, _AUGMENTATION, step))
-            )
-        return images, self._labels[chosen].astype(np.int32)
+            rng = np.random.default_rng((self._seed, _AUGMENTATION, now.step))
+            images = crop_and_flip(images, rng=rng)
+        return images, self._data.train_labels[chosen].astype(np.int32)
+
+
+class _Windows:
+    def __init__(self, tokens: np.ndarray, *, length: int, seed: int) -> None:
+        # The last window begins up to `length - 1` tokens later than it would without an offset.
+        self.count = max(0, text.count(tokens, length=length) - 1)
+        self._tokens = tokens
+        self._length = length
+        self._seed = seed
+
+    def take(self, chosen: np.ndarray, now: _Moment) -> tuple[np.ndarray, np.ndarray]:
+        offset = np.random.default_rng((self._seed, _OFFSET, now.epoch)).integers(self._length)
+        return text.windows(self._tokens, offset + chosen * self._length, length=self._length)
 
 
 def weights_rng(seed: int) -> np.random.Generator:

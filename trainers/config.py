@@ -14,6 +14,8 @@ from pydantic_core import ErrorDetails
 from evidence import canonical
 from evidence.errors import ConfigError
 from evidence.schedule import Schedule
+from trainers.data import catalog
+from trainers.data.catalog import ImageSet, TextSet
 
 VERSION = 1
 """Version of the RunConfig format, its field `v`."""
@@ -29,8 +31,8 @@ _FREE: dict[str, Any] = {"affects_bits": False}
 Width = Annotated[int, Field(ge=8, le=4096)]
 Channels = Annotated[int, Field(ge=4, le=256)]
 Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
-Architecture = Literal["mlp", "convnet", "resnet"]
-DatasetName = Literal["mnist", "cifar10"]
+Architecture = Literal["mlp", "convnet", "resnet", "gpt", "vit"]
+DatasetName = Literal["mnist", "cifar10", "tinyshakespeare"]
 DeviceName = Literal["CPU", "CUDA", "NV", "AMD", "METAL"]
 Precision = Literal["float32", "float16", "bfloat16"]
 
@@ -84,7 +86,53 @@ class Resnet(_Part):
     """Channels of the first stage, 8 to 64; the second has twice, the third four times as many."""
 
 
-ModelConfig = Annotated[Mlp | Convnet | Resnet, Field(discriminator="architecture")]
+class _Transformer(_Part):
+    """Sizes that all transformers have."""
+
+    layers: Annotated[int, Field(ge=1, le=48)] = 6
+    """Blocks of attention and perceptron, 1 to 48."""
+    width: Annotated[int, Field(ge=8, le=2048)] = 192
+    """Width of the residual stream, 8 to 2048; a multiple of `heads`."""
+    heads: Annotated[int, Field(ge=1, le=64)] = 3
+    """Attention heads, 1 to 64."""
+    dropout: Annotated[float, Field(ge=0, le=0.9, allow_inf_nan=False)] = 0.0
+    """Probability that an output of attention or perceptron is dropped in training, 0 to 0.9."""
+
+    @field_validator("heads")
+    @classmethod
+    def _divide_the_width(cls, value: int, info: Any) -> int:
+        width = info.data.get("width", value)
+        if width % value:
+            raise ValueError(f"a divisor of width {width}")
+        return value
+
+
+class Gpt(_Transformer):
+    """A decoder that says of each byte of a text which one follows.
+
+    Source: Radford et al. 2019, Language Models are Unsupervised Multitask Learners, §2.3.
+    """
+
+    architecture: Literal["gpt"]
+    """Names this kind of model."""
+    context: Annotated[int, Field(ge=8, le=2048)] = 256
+    """Tokens of a window, 8 to 2048."""
+
+
+class Vit(_Transformer):
+    """An encoder over the patches of an image, with the mean over them before the logits.
+
+    Source: Dosovitskiy et al. 2020, arXiv:2010.11929; the mean: Beyer et al. 2022,
+    arXiv:2205.01580.
+    """
+
+    architecture: Literal["vit"]
+    """Names this kind of model."""
+    patch: Annotated[int, Field(ge=2, le=16)] = 4
+    """Side of each square patch, in pixels; a divisor of the image's."""
+
+
+ModelConfig = Annotated[Mlp | Convnet | Resnet | Gpt | Vit, Field(discriminator="architecture")]
 
 
 KernelSetName = Literal["portable", "native"]
@@ -170,6 +218,28 @@ class RunConfig(_Part):
     @classmethod
     def _null_is_a_quarter(cls, value: object, info: Any) -> object:
         return _quarter(info.data.get("steps", 1)) if value is None else value
+
+    @field_validator("model")
+    @classmethod
+    def _reads_the_data(cls, value: ModelConfig, info: Any) -> ModelConfig:
+        if "dataset" not in info.data:
+            return value
+        data = catalog.entry(info.data["dataset"])
+        if isinstance(value, Gpt) != isinstance(data, TextSet):
+            kind = "a text (tinyshakespeare)" if isinstance(value, Gpt) else "images"
+            raise ValueError(f"{kind} as the data set of the architecture {value.architecture}")
+        if isinstance(value, Vit) and isinstance(data, ImageSet):
+            side = data.image_shape[1]
+            if side % value.patch:
+                raise ValueError(f"patch to be a divisor of the image's {side} pixels")
+        return value
+
+    @field_validator("augmentation")
+    @classmethod
+    def _is_for_images(cls, value: str, info: Any) -> str:
+        if value != "none" and isinstance(info.data.get("model"), Gpt):
+            raise ValueError("none, where a text is read")
+        return value
 
     @field_validator("micro_steps")
     @classmethod
@@ -270,6 +340,8 @@ _PARTS: Mapping[tuple[str, ...], type[BaseModel]] = types.MappingProxyType(
         ("model", "mlp"): Mlp,
         ("model", "convnet"): Convnet,
         ("model", "resnet"): Resnet,
+        ("model", "gpt"): Gpt,
+        ("model", "vit"): Vit,
     }
 )
 

@@ -24,8 +24,8 @@ from evidence.schedule import learning_rate
 from trainers import checkpoint, meters
 from trainers.batches import Batches
 from trainers.checkpoint import Start
-from trainers.config import RunConfig
-from trainers.data.images import Dataset
+from trainers.config import Gpt, RunConfig
+from trainers.data.load import Data
 from trainers.meters import EnergyMeter, Stopwatch
 from trainers.predict import Evaluation, Forward
 from trainers.step import Stepper, Update
@@ -47,7 +47,7 @@ class Outcome:
 
 
 def train(
-    config: RunConfig, data: Dataset, start: Start, sink: EventSink, *, clock: Clock = utc_now
+    config: RunConfig, data: Data, start: Start, sink: EventSink, *, clock: Clock = utc_now
 ) -> Outcome:
     """Train from `start` to the last step and hand every event to `sink`, in order.
 
@@ -76,14 +76,14 @@ def train(
     for step in range(start.step + 1, config.steps + 1):
         lr = learning_rate(config.schedule, peak=config.optimizer.lr, step=step, steps=config.steps)
         with Stopwatch() as watch:
-            images, labels = batches.at(step)
-            update = stepper.update(images, labels, lr=lr, step=step)
+            inputs, targets = batches.at(step)
+            update = stepper.update(inputs, targets, lr=lr, step=step)
         _require_finite(update.loss, step)
 
         report.update(update, step=step, done=step - start.step, lr=lr, watch=watch)
         if config.is_checkpoint(step):
             with Stopwatch() as watch:
-                evaluation = forward.evaluate(data.test_images, data.test_labels)
+                evaluation = forward.evaluate(data)
             report.evaluation(evaluation, step=step, watch=watch)
             cursor = batches.cursor(step + 1)
             last = checkpoint.take(stepper, step=step, seed=seed, cursor=cursor, clock=clock)
@@ -121,6 +121,7 @@ class _Reporter:
         self._clock = clock
         self._energy = EnergyMeter()
         self._warm_up_s = 0.0
+        self._tokens = config.model.context if isinstance(config.model, Gpt) else None
 
     def update(self, update: Update, *, step: int, done: int, lr: float, watch: Stopwatch) -> None:
         """Report one training step, if it is due; `done` counts the steps of this process."""
@@ -159,7 +160,9 @@ class _Reporter:
         samples: int,
     ) -> Metric:
         energy_j = self._energy.joules()
-        reasons = {"tokens_s": "the model reads no tokens"}
+        reasons = {}
+        if self._tokens is None:
+            reasons["tokens_s"] = "the model reads no tokens"
         if lr is None:
             reasons["lr"] = "an evaluation updates nothing"
         if energy_j is None:
@@ -173,7 +176,7 @@ class _Reporter:
             lr=lr,
             step_ms=watch.seconds * 1000,
             samples_s=samples / watch.seconds,
-            tokens_s=None,
+            tokens_s=self._tokens and samples * self._tokens / watch.seconds,
             memory_bytes=meters.resident_bytes(),
             energy_j=energy_j,
             reasons=reasons,

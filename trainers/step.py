@@ -15,9 +15,9 @@ from tinygrad.dtype import DType
 from evidence import seed as run_seed
 from evidence.tensors import RawTensor
 from trainers import batches, precision
-from trainers.config import Precision, RunConfig
+from trainers.config import Gpt, Precision, RunConfig
 from trainers.data import catalog
-from trainers.data.catalog import ImageSet
+from trainers.data.catalog import ImageSet, TextSet
 from trainers.kernels import foreign
 from trainers.models import build
 from trainers.models.build import Model
@@ -68,7 +68,7 @@ class Stepper:
     """
 
     def __init__(self, config: RunConfig, *, seed: str) -> None:
-        self._images = catalog.image_set(config.dataset)
+        self._entry = catalog.entry(config.dataset)
         self._micro_steps = config.micro_steps
         self._precision = config.precision
         self.model = build.build(config, rng=batches.weights_rng(run_seed.as_integer(seed)))
@@ -82,20 +82,20 @@ class Stepper:
             for name, w in self.weights.items()
         }
         size = config.batch_size // config.micro_steps
-        self._x = Slot((size, *self._images.image_shape), dtypes.uint8)
-        self._y = Slot((size,), dtypes.int32)
+        self._x = Slot((size, *input_shape(config)), dtypes.uint8)
+        self._y = Slot((size, *target_shape(config)), dtypes.int32)
         self._control = Slot((2,), dtypes.float32)
         self._numbers = Slot((2,), dtypes.float32)
         self._totals = Tensor.zeros(2).contiguous().realize().is_param_(False)
         self._jit_accumulate = TinyJit(self._accumulate)
         self._jit_apply = TinyJit(self._apply)
 
-    def update(self, images: np.ndarray, labels: np.ndarray, *, lr: float, step: int) -> Update:
+    def update(self, inputs: np.ndarray, targets: np.ndarray, *, lr: float, step: int) -> Update:
         """Move the weights once.
 
         Args:
-            images: (B, C, H, W), uint8.
-            labels: (B,), int32.
+            inputs: Images (B, C, H, W) or windows (B, T), uint8.
+            targets: Labels (B,) or the tokens that follow (B, T), int32.
             lr: Learning rate of this step.
             step: Its number, for messages.
 
@@ -105,7 +105,7 @@ class Stepper:
         """
         scale = self.loss_scale.scale
         pieces = zip(
-            np.split(images, self._micro_steps), np.split(labels, self._micro_steps), strict=True
+            np.split(inputs, self._micro_steps), np.split(targets, self._micro_steps), strict=True
         )
         with Context(TRAINING=1):  # type: ignore[no-untyped-call]  # tinygrad
             for piece, (x, y) in enumerate(pieces):
@@ -116,7 +116,7 @@ class Stepper:
         foreign.require_success()
         if self._precision == "float16":
             self.loss_scale = self.loss_scale.after(overflowed=not finite, step=step)
-        return Update(loss / self._micro_steps, correct / len(labels), bool(finite))
+        return Update(loss / self._micro_steps, correct / targets.size, bool(finite))
 
     def restore(self, model: Mapping[str, RawTensor], optimizer: Mapping[str, RawTensor]) -> None:
         """Put the tensors of a checkpoint in place of the fresh ones.
@@ -127,11 +127,12 @@ class Stepper:
         build.assign(build.model_tensors(self.model), model, source="model.safetensors")
         build.assign(self.updater.state, optimizer, source="optimizer.safetensors")
 
-    def _accumulate(self, x_BCHW: Tensor, y_B: Tensor, control: Tensor) -> None:  # noqa: N803
+    def _accumulate(self, x: Tensor, y: Tensor, control: Tensor) -> None:
         """Add this piece's loss, hits and gradients to the sums; `control[0]` 0 restarts them."""
-        logits_BK = logits(self.model, x_BCHW, images=self._images, form=self._precision)  # noqa: N806
-        loss = logits_BK.sparse_categorical_crossentropy(y_B)
-        hits = (logits_BK.argmax(axis=1) == y_B).sum().cast(dtypes.float32)
+        scores = logits(self.model, x, entry=self._entry, form=self._precision)
+        logits_NK, y_N = scores.reshape(-1, scores.shape[-1]), y.flatten()  # noqa: N806
+        loss = logits_NK.sparse_categorical_crossentropy(y_N)
+        hits = (logits_NK.argmax(axis=1) == y_N).sum().cast(dtypes.float32)
         gradients = (loss * control[1]).gradient(*self.weights.values())
         goes_on = control[0] > 0
         # where, not a product: a NaN in the last step's sums must not survive.
@@ -163,19 +164,34 @@ class Stepper:
         return [t for t in build.model_tensors(self.model).values() if not t.is_param]
 
 
-def logits(model: Model, x_BCHW: Tensor, *, images: ImageSet, form: Precision) -> Tensor:  # noqa: N803
-    """Return the model's logits (B, classes), float32, for uint8 images.
+def input_shape(config: RunConfig) -> tuple[int, ...]:
+    """Return the shape of one input: (C, H, W) of an image, or (T,) of a window."""
+    if isinstance(config.model, Gpt):
+        return (config.model.context,)
+    return catalog.image_set(config.dataset).image_shape
+
+
+def target_shape(config: RunConfig) -> tuple[int, ...]:
+    """Return the shape of what is asked of one input: () for a label, or (T,) for next tokens."""
+    return (config.model.context,) if isinstance(config.model, Gpt) else ()
+
+
+def logits(model: Model, x: Tensor, *, entry: ImageSet | TextSet, form: Precision) -> Tensor:
+    """Return the model's logits (B, classes) or (B, T, tokens), float32.
 
     Args:
         model: Any of `trainers.models`.
-        x_BCHW: Images, uint8.
-        images: Mean and standard deviation to normalise with.
+        x: Images (B, C, H, W) or windows (B, T), uint8.
+        entry: Mean and standard deviation to normalise with, or the size of the vocabulary.
         form: Precision to compute in.
     """
-    mean = Tensor(list(images.mean)).reshape(1, -1, 1, 1)
-    std = Tensor(list(images.std)).reshape(1, -1, 1, 1)
-    normal_BCHW = (x_BCHW.cast(dtypes.float32) / 255.0 - mean) / std  # noqa: N806  shape suffix
-    return model(normal_BCHW.cast(precision.compute_dtype(form))).cast(dtypes.float32)
+    dtype = precision.compute_dtype(form)
+    if isinstance(entry, TextSet):
+        return model(x.one_hot(entry.vocabulary).cast(dtype)).cast(dtypes.float32)
+    mean = Tensor(list(entry.mean)).reshape(1, -1, 1, 1)
+    std = Tensor(list(entry.std)).reshape(1, -1, 1, 1)
+    normal_BCHW = (x.cast(dtypes.float32) / 255.0 - mean) / std  # noqa: N806  shape suffix
+    return model(normal_BCHW.cast(dtype)).cast(dtypes.float32)
 
 
 def _seeded_counter(seed: int) -> Tensor:

@@ -9,10 +9,12 @@ from httpx_sse import connect_sse
 
 from evidence import canonical, digest
 from evidence.archive import open_pack
+from evidence.errors import InvalidInput
 from evidence.records import MEASURES
 from evidence.verify import verify
 from serve.client import Client, Event
 from serve.local import LocalService
+from tests.service import fetch_data
 
 pytestmark = pytest.mark.ray
 
@@ -122,6 +124,32 @@ def test_predictions_are_probabilities(client: Client, finished: tuple[str, list
     for prediction in answer["predictions"]:
         assert sum(prediction["probabilities"]) == pytest.approx(1.0, abs=1e-5)
         assert prediction["probabilities"][prediction["label"]] == max(prediction["probabilities"])
+
+
+def test_a_vision_transformer_trains_through_the_service(client: Client) -> None:
+    model = {"architecture": "vit", "layers": 1, "width": 16, "heads": 2, "patch": 7}
+    overrides = {"model": model, "steps": 30}
+    run_id = client.submit({"recipe": "mnist_mlp", "overrides": overrides})["run_id"]
+    *_, end = client.follow(run_id)
+    assert end.data["state"] == "succeeded"
+    assert client.run(run_id)["trend"]["decreasing"] is True
+    assert len(client.predict(run_id, [[[0] * 28] * 28])["predictions"]) == 1
+
+
+def test_a_text_trains_through_the_service(
+    service: LocalService, client: Client, data_cache: Path
+) -> None:
+    fetch_data("tinyshakespeare", data_cache)
+    model = {"architecture": "gpt", "layers": 1, "width": 16, "heads": 2, "context": 64}
+    overrides = {"model": model, "steps": 30, "schedule": {"warmup_steps": 0}}
+    run_id = client.submit({"recipe": "shakespeare_gpt", "overrides": overrides})["run_id"]
+    metrics = [event.data for event in client.follow(run_id) if event.kind == "metric"]
+    assert client.run(run_id)["trend"]["decreasing"] is True
+    assert all(metric["tokens_s"] > metric["samples_s"] for metric in metrics)
+    with pytest.raises(InvalidInput, match="only images are classified"):
+        client.predict(run_id, [[[0] * 28] * 28])
+    with open_pack(Path(service.evidence_root, "training", run_id)) as pack:
+        assert verify(pack).exit_code == 0
 
 
 def test_the_finished_model_is_listed(client: Client, finished: tuple[str, list[Event]]) -> None:

@@ -19,6 +19,7 @@ from serve.routes import docs
 from tests.cluster import small
 from tests.cluster.here import Here, until
 from tests.serve import inside
+from trainers.recipes import names
 
 Test = Callable[[httpx.AsyncClient, Manager], Awaitable[None]]
 RUNS = "/api/training/runs"
@@ -321,7 +322,7 @@ def test_a_run_without_checkpoint_predicts_nothing(tmp_path: Path) -> None:
 def test_recipes_are_listed_with_every_default(tmp_path: Path) -> None:
     async def test(client: httpx.AsyncClient, _: Manager) -> None:
         recipes = (await client.get("/api/recipes")).json()["recipes"]
-        assert {one["name"] for one in recipes} == {"cifar10_resnet", "mnist_convnet", "mnist_mlp"}
+        assert [one["name"] for one in recipes] == names()
         assert all(one["config"]["checkpoint_every"] for one in recipes)
 
     against(tmp_path, test)
@@ -330,7 +331,7 @@ def test_recipes_are_listed_with_every_default(tmp_path: Path) -> None:
 def test_data_sets_are_listed_with_licence_and_digests(tmp_path: Path) -> None:
     async def test(client: httpx.AsyncClient, _: Manager) -> None:
         listed = (await client.get("/api/datasets")).json()["datasets"]
-        assert {one["name"] for one in listed} == {"mnist", "cifar10"}
+        assert {one["name"] for one in listed} == {"mnist", "cifar10", "tinyshakespeare"}
         assert {one["state"] for one in listed} == {"absent"}
         assert all(len(file["sha256"]) == 64 for one in listed for file in one["files"].values())
 

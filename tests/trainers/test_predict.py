@@ -1,3 +1,4 @@
+import dataclasses
 import os
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from evidence import digest, tensors
 from evidence.errors import IntegrityError, InvalidInput
 from tests.trainers import tiny
 from trainers import predict, recipes
-from trainers.data import images
+from trainers.data.load import load
 from trainers.models import build
 
 RESNET20_SHA256 = "02926273"
@@ -68,10 +69,16 @@ def test_a_model_of_another_architecture_is_refused() -> None:
 
 def test_an_evaluation_is_the_mean_over_all_images() -> None:
     cfg, data = tiny.run_config(), tiny.dataset()
-    result = predict.evaluate(cfg, model_file(), data.test_images, data.test_labels)
+    result = predict.evaluate(cfg, model_file(), data)
     one_by_one = [
         predict.evaluate(
-            cfg, model_file(), data.test_images[i : i + 16], data.test_labels[i : i + 16]
+            cfg,
+            model_file(),
+            dataclasses.replace(
+                data,
+                test_images=data.test_images[i : i + 16],
+                test_labels=data.test_labels[i : i + 16],
+            ),
         )
         for i in range(0, 64, 16)
     ]
@@ -98,7 +105,7 @@ def test_a_resnet20_trained_elsewhere_has_our_tensors() -> None:
 @pytest.mark.slow
 def test_a_resnet20_trained_elsewhere_scores_what_its_author_measured(cifar10_cache: Path) -> None:
     weights = resnet20_file()
-    data = images.load("cifar10", cifar10_cache)
+    data = load("cifar10", cifar10_cache)
     cfg = recipes.load("cifar10_resnet")
-    result = predict.evaluate(cfg, weights, data.test_images, data.test_labels)
+    result = predict.evaluate(cfg, weights, data)
     assert result.accuracy == pytest.approx(0.9173, abs=0.0005)

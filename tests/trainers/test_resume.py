@@ -25,12 +25,25 @@ BATCH_NORM_AND_AUGMENTATION = {
     "optimizer": {"name": "sgd", "lr": 0.05, "momentum": 0.9, "nesterov": True},
 }
 FLOAT16 = {"precision": "float16", "steps": 9, "checkpoint_every": 3}
+GPT = {
+    "dataset": "tinyshakespeare",
+    "model": {"architecture": "gpt", "layers": 2, "width": 16, "heads": 2, "context": 16,
+              "dropout": 0.2},
+    "steps": 9,
+    "batch_size": 8,
+    "micro_steps": 2,
+    "checkpoint_every": 3,
+}  # fmt: skip
+VIT = {
+    "model": {"architecture": "vit", "layers": 1, "width": 16, "heads": 2, "patch": 7},
+    "checkpoint_every": 2,
+}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "overrides", [DROPOUT_AND_ADAMW, BATCH_NORM_AND_AUGMENTATION, FLOAT16],
-    ids=["dropout_and_adamw", "batch_norm_and_augmentation", "float16"],
+    "overrides", [DROPOUT_AND_ADAMW, BATCH_NORM_AND_AUGMENTATION, FLOAT16, GPT, VIT],
+    ids=["dropout_and_adamw", "batch_norm_and_augmentation", "float16", "gpt", "vit"],
 )  # fmt: skip
 def test_a_resumed_run_ends_with_the_same_bytes(overrides: dict[str, Any], tmp_path: Path) -> None:
     whole = tiny.run_elsewhere(overrides, tmp_path)

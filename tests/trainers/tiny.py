@@ -18,6 +18,8 @@ from evidence.records import CHECKPOINT_FILES, Checkpoint, Metric, TrainingEvent
 from trainers import config, runtime
 from trainers.config import RunConfig
 from trainers.data.images import Dataset
+from trainers.data.load import Data
+from trainers.data.text import Text
 from trainers.kernels import onednn
 
 ROOT = Path(__file__).parents[2]
@@ -41,6 +43,17 @@ def dataset(shape: tuple[int, int, int] = (1, 28, 28)) -> Dataset:
     )
 
 
+def shakespeare() -> Text:
+    """Return a text of 2,000 and 500 bytes in which each byte tells the next."""
+    tokens = np.frombuffer(b"to be, or not to be: that is the question. " * 60, np.uint8)[:2500]
+    return Text(
+        name="tiny",
+        train=tokens[:2000],
+        test=tokens[2000:],
+        digests={"tiny": digest.of_bytes(tokens.tobytes())},
+    )
+
+
 def run_config(**overrides: Any) -> RunConfig:
     """Return a small valid config."""
     values = {
@@ -60,10 +73,16 @@ def run(cfg: RunConfig, *, start_files: dict[str, bytes] | None = None) -> list[
     from trainers.loop import train  # noqa: PLC0415
 
     events: list[TrainingEvent] = []
-    shape = (1, 28, 28) if cfg.dataset == "mnist" else (3, 32, 32)
     start = Start.from_files(start_files) if start_files else Start.fresh()
-    train(cfg, dataset(shape), start, events.append)
+    train(cfg, data_of(cfg), start, events.append)
     return events
+
+
+def data_of(cfg: RunConfig) -> Data:
+    """Return the made-up data that stands for the config's."""
+    if cfg.dataset == "tinyshakespeare":
+        return shakespeare()
+    return dataset((1, 28, 28) if cfg.dataset == "mnist" else (3, 32, 32))
 
 
 def checkpoints(events: list[TrainingEvent]) -> dict[int, Checkpoint]:

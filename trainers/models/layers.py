@@ -16,6 +16,7 @@ from trainers.kernels.ops import Ops
 
 _EPSILON = 1e-5
 _MOMENTUM = 0.1
+_POSITION_DEVIATION = 0.02
 
 
 def _kaiming(rng: np.random.Generator, *, shape: tuple[int, ...], fan_in: int) -> Tensor:
@@ -36,6 +37,11 @@ def _uniform(rng: np.random.Generator, *, shape: tuple[int, ...], fan_in: int) -
     """
     bound = 1.0 / math.sqrt(fan_in)
     return Tensor(rng.uniform(-bound, bound, shape).astype(np.float32)).realize()
+
+
+def _normal(rng: np.random.Generator, *, shape: tuple[int, ...], deviation: float) -> Tensor:
+    """Return float32 weights drawn from a normal distribution around 0."""
+    return Tensor(rng.standard_normal(shape, dtype=np.float32) * np.float32(deviation)).realize()
 
 
 class Conv2d:
@@ -70,17 +76,56 @@ class Conv2d:
 
 
 class Linear:
-    """Affine map over the last axis."""
+    """Affine map over the last axis; its weights are drawn normally if a deviation is given."""
 
-    def __init__(self, ops: Ops, rng: np.random.Generator, *, inputs: int, outputs: int) -> None:
+    def __init__(
+        self,
+        ops: Ops,
+        rng: np.random.Generator,
+        *,
+        inputs: int,
+        outputs: int,
+        deviation: float | None = None,
+    ) -> None:
         self._ops = ops
-        self.weight = _uniform(rng, shape=(outputs, inputs), fan_in=inputs)
+        shape = (outputs, inputs)
+        if deviation is None:
+            self.weight = _uniform(rng, shape=shape, fan_in=inputs)
+        else:
+            self.weight = _normal(rng, shape=shape, deviation=deviation)
         self.bias = Tensor.zeros(outputs).contiguous().realize()
 
     def __call__(self, x_BF: Tensor) -> Tensor:  # noqa: N803  shape suffix
         """Return (B, outputs) in the dtype of the input."""
         weight, bias = self.weight.cast(x_BF.dtype), self.bias.cast(x_BF.dtype)
         return self._ops.linear(x_BF, weight, bias)
+
+
+class Positions:
+    """What is added to the stream at each place in a sequence, learned."""
+
+    def __init__(self, rng: np.random.Generator, *, length: int, width: int) -> None:
+        self.weight = _normal(rng, shape=(length, width), deviation=_POSITION_DEVIATION)
+
+    def __call__(self, x_BTD: Tensor) -> Tensor:  # noqa: N803  shape suffix
+        """Return the sum in the dtype of the input."""
+        return x_BTD + self.weight.cast(x_BTD.dtype)
+
+
+class LayerNorm:
+    """Layer normalisation over the last axis, computed in float32.
+
+    Source: Ba et al. 2016, arXiv:1607.06450 §3.
+    """
+
+    def __init__(self, width: int) -> None:
+        self.weight = Tensor.ones(width).contiguous().realize()
+        self.bias = Tensor.zeros(width).contiguous().realize()
+
+    def __call__(self, x_BTD: Tensor) -> Tensor:  # noqa: N803  shape suffix
+        """Return the normalised input in its own dtype."""
+        normal_BTD = x_BTD.cast(dtypes.float32).layernorm(eps=_EPSILON)  # noqa: N806
+        return (normal_BTD * self.weight + self.bias).cast(x_BTD.dtype)
 
 
 class BatchNorm:
