@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import outcome, training
+from benchmarks import both_ways, outcome
 from cluster.provenance import REPOSITORY
 from evidence.errors import NotInstalled
 from evidence.records import CHECKPOINT_FILES
@@ -35,9 +35,9 @@ def tree_megabytes() -> float:
 
 def checkpoint_megabytes() -> float:
     """Return the size of one checkpoint of mnist_mlp."""
-    training.require_mnist(training.settings().cache)
-    training.by_bare_script({"recipe": "mnist_mlp", "overrides": {"steps": 12, "device": "CPU"}})
-    folder = training.settings().home / "bare" / "checkpoints" / "step_000012"
+    both_ways.require_mnist(both_ways.settings().cache)
+    both_ways.by_bare_script({"recipe": "mnist_mlp", "overrides": {"steps": 12, "device": "CPU"}})
+    folder = both_ways.settings().home / "bare" / "checkpoints" / "step_000012"
     return sum((folder / name).stat().st_size for name in CHECKPOINT_FILES) / _MB
 
 
@@ -52,8 +52,8 @@ def mnist_mlp_percent() -> float:
 
 
 def _accuracy_percent(request: dict[str, Any]) -> float:
-    training.require_mnist(training.settings().cache)
-    trained = training.by_bare_script(request)
+    both_ways.require_mnist(both_ways.settings().cache)
+    trained = both_ways.by_bare_script(request)
     tested = [metric for metric in trained.metrics if metric["split"] == "test"]
     return 100 * float(tested[-1]["accuracy"])
 
@@ -88,7 +88,7 @@ def _seconds(command: list[str]) -> float:
 def service_start_s() -> float:
     """Return the seconds from nothing to a local service whose API answers."""
     started = time.perf_counter()
-    service = local.start(training.settings())
+    service = local.start(both_ways.settings())
     seconds = time.perf_counter() - started
     local.stop(service)
     return seconds
@@ -96,7 +96,7 @@ def service_start_s() -> float:
 
 def service_kill_s() -> float:
     """Return the seconds until no process of a service is left."""
-    service = local.start(training.settings())
+    service = local.start(both_ways.settings())
     started = time.perf_counter()
     local.kill(service)
     seconds = time.perf_counter() - started

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import peers, streams, training
+from benchmarks import both_ways, peers, streams
 from benchmarks.outcome import Goal, Row, compare
 from cluster.provenance import REPOSITORY
 from evidence import clock
@@ -69,7 +69,7 @@ def measure(plan: Plan) -> list[Row]:
 
 def _lines(count: int) -> list[bytes]:
     """Return the lines of a real journal of metric events."""
-    path = training.settings().home / "fanout-source.jsonl"
+    path = both_ways.settings().home / "fanout-source.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     with Journal(path, genesis=_GENESIS) as journal:
@@ -101,7 +101,7 @@ def example_metric(step: int) -> Metric:
 
 def _rate(python: Path, module: str, clients: int, lines: list[bytes]) -> float:
     """Return how many events per second one server delivers to so many clients."""
-    journal = training.settings().home / "fanout.jsonl"
+    journal = both_ways.settings().home / "fanout.jsonl"
     journal.write_bytes(b"")
     with _server(python, module, journal) as port:
         seconds = asyncio.run(_deliver(port, journal, clients, lines))

@@ -5,7 +5,7 @@ The trainer is cold (a new process) on both sides; compiled kernels are in the c
 
 from dataclasses import dataclass
 
-from benchmarks import training
+from benchmarks import both_ways
 from benchmarks.outcome import Row, compare
 
 
@@ -25,12 +25,12 @@ _REQUEST = {"recipe": "mnist_mlp", "overrides": {"steps": 60, "device": "CPU"}}
 def measure(plan: Plan) -> list[Row]:
     """Return one row: seconds to the first metric."""
     ours, bare = [], []
-    with training.service() as (_, client):
-        training.by_bare_script(_REQUEST)  # compiles
+    with both_ways.service() as (_, client):
+        both_ways.by_bare_script(_REQUEST)  # compiles
         for _ in range(plan.rounds):
-            ours.append(training.by_service(client, _REQUEST).first_metric_s)
-            bare.append(training.by_bare_script(_REQUEST).first_metric_s)
+            ours.append(both_ways.by_service(client, _REQUEST).first_metric_s)
+            bare.append(both_ways.by_bare_script(_REQUEST).first_metric_s)
     note = "POST to the event at the client; start of the process to the line in the file"
     return [
-        compare("mnist_mlp, cold trainer", "s", ours=ours, peer=(training.BARE, bare), note=note)
+        compare("mnist_mlp, cold trainer", "s", ours=ours, peer=(both_ways.BARE, bare), note=note)
     ]

@@ -12,7 +12,7 @@ from typing import Self
 
 import psutil
 
-from benchmarks import training
+from benchmarks import both_ways
 from benchmarks.outcome import Row, compare
 from serve.local import LocalService
 
@@ -50,18 +50,18 @@ def measure(plan: Plan) -> list[Row]:
     """Return one row a kind of process, the trainer beside the bare script."""
     overrides = {"steps": plan.steps, "device": "CPU"}
     request = {"recipe": "mnist_mlp", "overrides": overrides}
-    with training.service() as (service, client):
+    with both_ways.service() as (service, client):
         sampler = _Sampler(service)
         with sampler:
-            training.by_service(client, request)
+            both_ways.by_service(client, request)
         bare = _Peak()
-        training.by_bare_script(request, watch=lambda pid: bare.see(_sizes(psutil.Process(pid))))
+        both_ways.by_bare_script(request, watch=lambda pid: bare.see(_sizes(psutil.Process(pid))))
     rows = []
     for kind, peak in sorted(sampler.peaks.items()):
         if kind == "trainer":
-            peer = (training.BARE, [bare.pss / _MIB])
+            peer = (both_ways.BARE, [bare.pss / _MIB])
             rows.append(compare("trainer, PSS", "MiB", ours=[peak.pss / _MIB], peer=peer))
-            peer = (training.BARE, [bare.rss / _MIB])
+            peer = (both_ways.BARE, [bare.rss / _MIB])
             rows.append(compare("trainer, RSS", "MiB", ours=[peak.rss / _MIB], peer=peer))
             continue
         note = f"{peak.count} process(es), RSS {peak.rss / _MIB:.0f} MiB"

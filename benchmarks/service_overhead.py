@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from benchmarks import training
+from benchmarks import both_ways
 from benchmarks.outcome import Goal, Row, compare
 from serve.client import Client
 from serve.local import LocalService
@@ -39,7 +39,7 @@ QUICK = Plan(1, (("mnist_mlp", 300, 1),), after_step=50, idle_s=1.0)
 
 def measure(plan: Plan) -> list[Row]:
     """Return one row a recipe, and what the idle service uses."""
-    with training.service() as (service, client):
+    with both_ways.service() as (service, client):
         rows = [_row(client, run, plan) for run in plan.runs]
         idle = _cores_used(service, plan.idle_s)
     note = "all processes of a service without runs; it stays up beside the bare script"
@@ -50,16 +50,16 @@ def _row(client: Client, run: tuple[str, int, int], plan: Plan) -> Row:
     recipe, steps, every = run
     overrides = {"steps": steps, "metric_every": every, "device": "CPU"}
     request = {"recipe": recipe, "overrides": overrides}
-    training.by_bare_script({**request, "overrides": {**overrides, "steps": 12}})  # compiles
+    both_ways.by_bare_script({**request, "overrides": {**overrides, "steps": 12}})  # compiles
     ours: list[float] = []
     bare: list[float] = []
     for _ in range(plan.rounds):
-        served = training.by_service(client, request)
-        ours.append(training.steps_per_s(served.metrics, after_step=plan.after_step))
-        alone = training.by_bare_script(request)
-        bare.append(training.steps_per_s(alone.metrics, after_step=plan.after_step))
+        served = both_ways.by_service(client, request)
+        ours.append(both_ways.steps_per_s(served.metrics, after_step=plan.after_step))
+        alone = both_ways.by_bare_script(request)
+        bare.append(both_ways.steps_per_s(alone.metrics, after_step=plan.after_step))
     note = f"steps {plan.after_step} to {steps}, evaluations and checkpoints included"
-    peer = (training.BARE, bare)
+    peer = (both_ways.BARE, bare)
     workload = f"{recipe}, a metric each {every} step(s)"
     return compare(workload, "steps/s", ours=ours, peer=peer, goal=_GOAL, note=note)
 

@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from benchmarks import streams, training
+from benchmarks import both_ways, streams
 from benchmarks.outcome import Row
 from serve.client import Client
 
@@ -38,7 +38,7 @@ def measure(plan: Plan) -> list[Row]:
     """Return p50 and p99 for each number of clients."""
     streams.raise_file_limit()
     rows = []
-    with training.service() as (service, client):
+    with both_ways.service() as (service, client):
         for clients in plan.clients:
             delays = asyncio.run(_follow(client, service.token(), clients, plan))
             note = f"{len(delays):,} deliveries, one metric each {plan.metric_every} steps"

@@ -58,7 +58,7 @@ class Mlp(_Part):
 
 
 class Convnet(_Part):
-    """Convolution, ReLU and 2 x 2 max pooling per layer, then one hidden layer (LeNet's plan)."""
+    """Convolution and ReLU per layer, 2 x 2 max pooling, then one hidden layer (LeNet's plan)."""
 
     architecture: Literal["convnet"]
     """Names this kind of model."""
@@ -66,6 +66,8 @@ class Convnet(_Part):
     """Output channels of each convolution, first to last; 1 to 4 layers of 4 to 256 channels."""
     kernel: Literal[3, 5] = 5
     """Side of each square filter, in pixels: 3 or 5."""
+    pool: Literal["each", "last"] = "each"
+    """Which convolutions are followed by the pooling: each of them, or the last one only."""
     hidden: Annotated[int, Field(ge=8, le=2048)] = 64
     """Units of the hidden layer, 8 to 2048."""
     dropout: Annotated[float, Field(ge=0, le=0.9, allow_inf_nan=False)] = 0.0

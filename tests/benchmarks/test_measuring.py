@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as runner
-from benchmarks import fanout, memory, outcome, training
+from benchmarks import both_ways, fanout, memory, outcome
 from benchmarks.journal_tail import JournalTail
 from benchmarks.outcome import Goal
 from benchmarks.stream_latency import Watcher
@@ -24,12 +24,12 @@ def test_a_rate_is_steps_over_time_between_training_metrics() -> None:
         _metric(1, "00.000"), _metric(50, "05.000"), _metric(100, "06.000"),
         _metric(100, "09.000", "test"), _metric(150, "10.000"),
     ]  # fmt: skip
-    assert training.steps_per_s(metrics, after_step=50) == 20.0
+    assert both_ways.steps_per_s(metrics, after_step=50) == 20.0
 
 
 def test_a_rate_needs_two_metrics() -> None:
     with pytest.raises(ValueError, match="found 1"):
-        training.steps_per_s([_metric(50, "05.000")], after_step=50)
+        both_ways.steps_per_s([_metric(50, "05.000")], after_step=50)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 1000])

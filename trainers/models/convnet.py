@@ -13,7 +13,7 @@ from trainers.models.layers import Conv2d, Linear, max_pool_2x2
 
 
 class ConvNet:
-    """Convolution, ReLU, 2 x 2 pooling per layer; then one hidden layer, dropout, and logits.
+    """Convolution, ReLU and perhaps 2 x 2 pooling per layer; one hidden layer, dropout, logits.
 
     A convolution is unpadded while its input is more than two kernels wide, and padded to keep its
     size after that, so that four layers fit on 28 x 28 pixels.
@@ -30,14 +30,23 @@ class ConvNet:
                 ops, rng, channels=(inputs, outputs), kernel=config.kernel, padding=padding
             )
             self.conv.append(layer)
-            inputs, size = outputs, (size + 2 * padding - config.kernel + 1) // 2
+            inputs, size = outputs, size + 2 * padding - config.kernel + 1
+            if self._has_pool(config, len(self.conv)):
+                size //= 2
         self.hidden = Linear(ops, rng, inputs=inputs * size * size, outputs=config.hidden)
         self.linear = Linear(ops, rng, inputs=config.hidden, outputs=len(images.classes))
         self._dropout = config.dropout
+        self._config = config
 
     def __call__(self, x_BCHW: Tensor) -> Tensor:  # noqa: N803  shape suffix
         """Return logits (B, classes) in the dtype of the input."""
-        for layer in self.conv:
-            x_BCHW = max_pool_2x2(layer(x_BCHW).relu())  # noqa: N806  shape suffix
+        for number, layer in enumerate(self.conv, 1):
+            x_BCHW = layer(x_BCHW).relu()  # noqa: N806  shape suffix
+            if self._has_pool(self._config, number):
+                x_BCHW = max_pool_2x2(x_BCHW)  # noqa: N806  shape suffix
         x_BF = self.hidden(x_BCHW.flatten(1)).relu().dropout(self._dropout)  # noqa: N806
         return self.linear(x_BF)
+
+    @staticmethod
+    def _has_pool(config: Convnet, number: int) -> bool:
+        return config.pool == "each" or number == len(config.channels)

@@ -1,0 +1,60 @@
+"""A step of a workload as a trainer does it: the same update, without service, sink or evaluation.
+
+    python -m benchmarks.step_ours CONFIG_JSON BATCHES.npz CACHE THREADS STEPS library|stock
+
+prints JSON as `step_torch.py` does. `stock` leaves our kernels out: tinygrad as it comes.
+"""
+
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from trainers import config, runtime
+from trainers.kernels import onednn
+
+_WARM_UP_STEPS = 3
+
+
+def main(arguments: list[str]) -> None:
+    """Measure; see the module's docstring."""
+    begun = time.perf_counter()
+    run = config.parse(json.loads(arguments[0]))
+    batches = np.load(arguments[1])
+    threads, steps = int(arguments[3]), int(arguments[4])
+    runtime.prepare_process(
+        device="CPU", cache=Path(arguments[2]), threads=threads, kernels=run.kernel_set
+    )
+    if arguments[5] == "stock":
+        onednn.PACKAGE = "absent"  # type: ignore[misc]  # as where it is not installed
+    from trainers.step import Stepper  # noqa: PLC0415 - tinygrad reads what was prepared
+
+    stepper = Stepper(run, seed="0" * 16)
+
+    def step(i: int) -> None:
+        at = i % len(batches["inputs"])
+        stepper.update(
+            batches["inputs"][at], batches["targets"][at], lr=run.optimizer.lr, step=i + 1
+        )
+
+    for i in range(_WARM_UP_STEPS):
+        step(i)
+    warm_up_s = time.perf_counter() - begun
+    took = []
+    for i in range(steps):
+        at = time.perf_counter()
+        step(i)
+        took.append((time.perf_counter() - at) * 1000)
+    told = {
+        "step_ms": took,
+        "warm_up_s": warm_up_s,
+        "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    }
+    sys.stdout.write(json.dumps(told))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
