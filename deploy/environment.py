@@ -6,15 +6,17 @@ Every package is pinned and its hash checked. The stamp file is written last, so
 was interrupted is done again. Two at once wait for each other.
 """
 
+import contextlib
 import fcntl
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
 import venv
 from pathlib import Path
-from typing import TextIO
+from typing import NoReturn, TextIO
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements.lock"
@@ -87,20 +89,36 @@ def with_pip(folder: Path, log: TextIO) -> bool:
 
 
 def run(folder: Path, arguments: list[str | Path], log: TextIO) -> bool:
-    """Run the environment's Python; return whether it ended well."""
+    """Run the environment's Python; return whether it ended well.
+
+    It has a session of its own, all of which is ended with us: pip and compileall have children,
+    which would outlive a Ctrl-C.
+    """
     command = [folder / "bin" / "python", *arguments]
     log.flush()
     environ = {**os.environ, "VIRTUAL_ENV": str(folder)}
-    done = subprocess.run(
+    child = subprocess.Popen(
         command,
         stdout=log,
         stderr=log,
         stdin=subprocess.DEVNULL,
-        check=False,
         cwd=ROOT,
         env=environ,
+        start_new_session=True,
     )
-    return done.returncode == 0
+    try:
+        return child.wait() == 0
+    except BaseException:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+        raise
+
+
+def stop(number: int, _: object) -> NoReturn:
+    """End what runs, then this process, as the shell expects of a signal."""
+    signal.signal(number, signal.SIG_IGN)
+    raise SystemExit(128 + number)
 
 
 def newer(stamp: Path, *files: Path) -> bool:
@@ -122,4 +140,12 @@ def fail(error: str, cause: str, cure: str) -> int:
 
 if __name__ == "__main__":
     os.umask(0o022)
-    sys.exit(main())
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGHUP, stop)
+    try:
+        status = main()
+    except SystemExit as ended:
+        print("error: set-up interrupted\nhelp:  the same command goes on with it", file=sys.stderr)
+        status = ended.code
+    sys.exit(status)

@@ -175,6 +175,8 @@ def open_pack(path: Path) -> Iterator[Pack]:
 def read(pack: Pack, path: str) -> bytes:
     """Return the bytes of one file; a journal up to where it ended when the pack was opened.
 
+    Of another file that has grown meanwhile, one byte more is read: no digest fits then.
+
     Raises:
         NotFound: There is no such file.
         TooLarge: It has more than MAX_FILE_BYTES.
@@ -184,7 +186,7 @@ def read(pack: Pack, path: str) -> bytes:
     if size > MAX_FILE_BYTES:
         raise TooLarge(f"{path}: expected at most {MAX_FILE_BYTES} bytes, found {size}")
     with pack.open(path) as file:
-        return file.read(size if path in JOURNALS else MAX_FILE_BYTES)
+        return file.read(size if path in JOURNALS else size + 1)
 
 
 def _require_bounded(name: str, members: list[zipfile.ZipInfo], max_total_bytes: int) -> None:

@@ -17,6 +17,9 @@ _LARGEST_INTEGER = 2**53 - 1
 _LONG_INTEGER = re.compile(rb"[:,\[\s-]\d{16}")
 """May be an integer beyond 2**53 - 1, after what can stand before a number."""
 
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+"""May be one half of a surrogate pair (RFC 8785 §3.2.2.2: such strings are no Unicode)."""
+
 _OTHER_NUMBER = re.compile(r"(?<=[:,\[])-?\d+(?:\.\d+)?(?:e[+-]\d+|(?<=\.0))(?=[,}\]])")
 """A number that Python's JSON spells otherwise: with an exponent, or a whole float."""
 
@@ -30,14 +33,14 @@ def encode(value: object) -> bytes:
     """Return the canonical JSON of `value`: UTF-8, sorted keys, no white space, no newline.
 
     Raises:
-        InvalidInput: `value` holds NaN, an infinity, an integer beyond 2**53 - 1, or a type that
-            JSON does not have.
+        InvalidInput: `value` holds NaN, an infinity, an integer beyond 2**53 - 1, half of a
+            surrogate pair, or a type that JSON does not have.
 
     Source: RFC 8785 §3.2.
     """
     try:
         return rfc8785.dumps(value)  # type: ignore[arg-type]  # its type is narrower than it checks
-    except (rfc8785.CanonicalizationError, RecursionError) as error:
+    except (rfc8785.CanonicalizationError, RecursionError, UnicodeEncodeError) as error:
         raise InvalidInput(f"a record cannot be written as canonical JSON: {error}") from error
 
 
@@ -48,19 +51,22 @@ def decode(data: bytes) -> Any:
     returned as a float, so that `encode` gives the same bytes again.
 
     Raises:
-        InvalidInput: `data` is not strict JSON in UTF-8.
+        InvalidInput: `data` is not strict JSON in UTF-8, or holds half of a surrogate pair.
     """
     parse_int = _parse_integer if _LONG_INTEGER.search(b":" + data) else None
     try:
-        return json.loads(
+        value = json.loads(
             data.decode("utf-8"),
             object_pairs_hook=_unique_pairs,
             parse_constant=_refuse_constant,
             parse_float=_parse_float,
             parse_int=parse_int,
         )
+        if _SURROGATE.search(data):
+            _ENCODER.encode(value).encode("utf-8")  # half of a pair has no UTF-8
     except (ValueError, RecursionError) as error:
         raise InvalidInput(f"expected JSON in UTF-8, found: {error}") from error
+    return value
 
 
 def decode_object(data: bytes) -> dict[str, Any]:

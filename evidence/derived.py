@@ -175,9 +175,13 @@ def trend(values: Sequence[float | None]) -> dict[str, Any]:
 
 
 def _slope_sign(points: Sequence[tuple[int, float]]) -> float:
-    """Return a number with the sign of the least-squares slope: n^2 times the covariance."""
+    """Return a number with the sign of the least-squares slope: n^2 times the covariance.
+
+    Losses are divided by the largest first: near the end of float64 the sum would overflow.
+    """
     total = sum(x for x, _ in points)
-    return math.fsum((len(points) * x - total) * y for x, y in points)
+    largest = max(abs(y) for _, y in points) or 1.0
+    return math.fsum((len(points) * x - total) * (y / largest) for x, y in points)
 
 
 def read_sources(

@@ -1,5 +1,7 @@
 import io
 import stat
+import subprocess
+import sys
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -205,3 +207,18 @@ def test_hostile_zips_end_the_check_and_never_raise_foreign_errors(
             judge(path)
         except ServiceError as error:
             assert error.code  # noqa: PT017 - any error of the tree will do, no other may come
+
+
+@pytest.mark.slow
+def test_a_small_pack_verifies_in_little_memory() -> None:
+    pack = Path(__file__).parents[1] / "vectors" / "releases" / "0.1.0"
+    program = (
+        "import resource, sys\n"
+        "from evidence.__main__ import main\n"
+        "limit = 2 << 30\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (limit, limit))\n"
+        "sys.exit(main(['verify', sys.argv[1]]))\n"
+    )
+    command = [sys.executable, "-c", program, str(pack)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -128,6 +128,9 @@ def test_another_spelling_is_refused(data: bytes) -> None:
         b"9" * 5000,
         b"[" * 100_000,
         b'\xef\xbb\xbf{"a":1}',
+        b'{"\\ud800":1}',
+        b'{"a":["\\uDFFF"]}',
+        b'{"a":"\\udc00\\ud800"}',
     ],
 )
 def test_what_is_not_strict_json_is_refused(data: bytes) -> None:
@@ -152,3 +155,12 @@ def test_nesting_without_end_is_refused() -> None:
 def test_only_an_object_is_an_object() -> None:
     with pytest.raises(InvalidInput, match="found list"):
         canonical.decode_object(b"[]")
+
+
+def test_half_of_a_surrogate_pair_is_not_written() -> None:
+    with pytest.raises(InvalidInput, match="canonical JSON"):
+        canonical.encode({"\ud800": 1})
+
+
+def test_a_whole_surrogate_pair_is_a_character() -> None:
+    assert canonical.decode(b'"\\ud83d\\ude00"') == "\U0001f600"

@@ -86,3 +86,15 @@ def test_run_json_tells_the_run_in_one_object(pack: Path) -> None:
     assert run["final"]["train"]["step"] == 6
     assert run["trend"]["decreasing"] is True
     assert len(run["seed"]) == 16
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_losses_at_the_end_of_float64_have_a_trend(sign: int) -> None:
+    big = 1.7e308
+    falls = trend([sign * big, 0.0, -sign * big])["decreasing"]
+    assert falls is (sign > 0)
+    assert trend([big, -big, big])["decreasing"] is False
+
+
+def test_losses_that_are_all_zero_do_not_decrease() -> None:
+    assert trend([0.0, 0.0, 0.0])["decreasing"] is False

@@ -92,6 +92,7 @@ def test_a_recipe_with_overrides_makes_a_run(tmp_path: Path) -> None:
         (b'{"recipe": "mnist_mlp", "overrides": {"steps": 10001}}', 422, "steps"),
         (b'{"recipe": "mnist_mlp", "unknown": 1}', 422, None),
         (b'{"recipe": "mnist_mlp", "overrides": {"recipe": "other"}}', 422, "overrides.recipe"),
+        (b'{"recipe": "mnist_mlp", "overrides": {"\\ud800": 1}}', 422, None),
         (b"\xff\xfe", 422, None),
     ],
 )
