@@ -46,7 +46,10 @@ class Gpt(nn.Module):
 
     def __init__(self, layers: int, width: int, heads: int, context: int) -> None:
         super().__init__()
-        self.embed, self.positions = nn.Embedding(256, width), nn.Parameter(torch.zeros(context, width))
+        self.embed, self.positions = (
+            nn.Embedding(256, width),
+            nn.Parameter(torch.zeros(context, width)),
+        )
         self.blocks = nn.Sequential(*(Block(width, heads, is_causal=True) for _ in range(layers)))
         self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, 256)
 
@@ -137,7 +140,10 @@ def optimizer(model: nn.Module, name: str, **numbers: float) -> torch.optim.Opti
 def main() -> None:
     """Measure; see the module's docstring."""
     config, batches, mode, threads, steps = (
-        json.loads(sys.argv[1]), np.load(sys.argv[2]), sys.argv[3], *map(int, sys.argv[4:])
+        json.loads(sys.argv[1]),
+        np.load(sys.argv[2]),
+        sys.argv[3],
+        *map(int, sys.argv[4:]),
     )
     torch.set_num_threads(threads)
     torch.manual_seed(0)

@@ -9,6 +9,7 @@ Source: `Tensor.custom_kernel` of tinygrad 0.14.0, which is marked alpha.
 
 import functools
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from tinygrad import Device, Tensor, dtypes
@@ -60,10 +61,51 @@ def run(
         operations: Floating-point operations, for the counters.
         gradient: How gradients flow back; None if they do not.
     """
+    operands = len(outputs) + len(inputs)
+    full = f"{name}_{operands}"
+    return call(
+        Source(full, _source(full, operands)),
+        prepared.table,
+        outputs=outputs,
+        inputs=inputs,
+        operations=operations,
+        gradient=gradient,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A kernel in C."""
+
+    name: str
+    """Of its function."""
+    text: str
+    """Compiled by tinygrad's compiler: no library behind it."""
+
+
+def call(
+    source: Source,
+    table: Tensor,
+    *,
+    outputs: Sequence[Tensor],
+    inputs: Sequence[Tensor],
+    operations: int,
+    gradient: Gradient | None,
+) -> list[Tensor]:
+    """Return the outputs after the kernel.
+
+    Args:
+        source: Takes a float pointer for each output, then for each input, then the table.
+        table: Numbers of this process, uint64.
+        outputs: Empty tensors on the CPU, float32.
+        inputs: float32 tensors; made contiguous.
+        operations: Floating-point operations, for the counters.
+        gradient: How gradients flow back; None if they do not.
+    """
     operands = [*outputs, *(tensor.contiguous() for tensor in inputs)]
     moved = _FLOAT_BYTES * sum(int(tensor.numel()) for tensor in operands)
-    kernel = _kernel(name, len(operands), Estimates(ops=operations, lds=moved, mem=moved))
-    made = operands[0].custom_kernel(*operands[1:], prepared.table, fxn=kernel, grad_fxn=gradient)
+    kernel = _kernel(source, Estimates(ops=operations, lds=moved, mem=moved))
+    made = operands[0].custom_kernel(*operands[1:], table, fxn=kernel, grad_fxn=gradient)
     return made[: len(outputs)]
 
 
@@ -83,18 +125,15 @@ def require_success() -> None:
         raise Unavailable(f"oneDNN: a kernel ended with status {status}")
 
 
-def _kernel(name: str, operands: int, estimates: Estimates) -> Callable[..., UOp]:
-    full = f"{name}_{operands}"
-    source = _source(full, operands)
-
+def _kernel(source: Source, estimates: Estimates) -> Callable[..., UOp]:
     def build(*arguments: UOp) -> UOp:
-        info = KernelInfo(name=full, estimates=estimates)
+        info = KernelInfo(name=source.name, estimates=estimates)
         sink = UOp.sink(*[argument.base for argument in arguments], arg=info)
-        binary = Device["CPU"].compiler.compile_cached(source)
+        binary = Device["CPU"].compiler.compile_cached(source.text)
         parts = (
             sink,
             UOp(Ops.LINEAR, src=(*sink.src, sink)),
-            UOp(Ops.SOURCE, arg=source),
+            UOp(Ops.SOURCE, arg=source.text),
             UOp(Ops.BINARY, arg=binary),
         )
         return UOp(Ops.PROGRAM, src=parts)

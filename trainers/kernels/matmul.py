@@ -59,6 +59,38 @@ def matmul(a_BMK: Tensor, b_BKN: Tensor, *, ta: bool = False, tb: bool = False) 
     )[0]
 
 
+def affine(x_RF: Tensor, w_OF: Tensor, b_O: Tensor) -> Tensor:  # noqa: N803  shape suffix
+    """Return (R, O): x times the transposed weights plus the bias, of float32 matrices.
+
+    Args:
+        x_RF: Rows.
+        w_OF: Weights.
+        b_O: Added to each row.
+    """
+    rows, inner = (int(size) for size in x_RF.shape)
+    outputs, inner_w = (int(size) for size in w_OF.shape)
+    assert inner == inner_w, (x_RF.shape, w_OF.shape)
+    product = Product(1, rows, outputs, inner, ta=False, tb=True)
+
+    def gradient(g: UOp, call: UOp) -> tuple[UOp | None, ...]:
+        x, w = Tensor(call.src[2]).unsqueeze(0), Tensor(call.src[3]).unsqueeze(0)
+        grad = Tensor(g).unsqueeze(0)
+        # A sum over rows, as a product with ones: threads and wide vectors come with it.
+        ones = Tensor.ones(1, 1, rows, dtype=grad.dtype, device=grad.device).contiguous()
+        dx, dw = matmul(grad, w), matmul(grad, x, ta=True)
+        db = matmul(ones, grad)
+        return None, dx[0].uop, dw[0].uop, db.reshape(outputs).uop, None
+
+    return foreign.run(
+        foreign.plan(_affine_plan, product),
+        "onednn_affine",
+        outputs=[foreign.empty(rows, outputs)],
+        inputs=[x_RF, w_OF, b_O],
+        operations=product.operations,
+        gradient=gradient,
+    )[0]
+
+
 def _sizes(x: Tensor, *, swapped: bool) -> tuple[int, int, int]:
     batch, rows, columns = (int(size) for size in x.shape)
     return (batch, columns, rows) if swapped else (batch, rows, columns)
@@ -70,6 +102,17 @@ def _plan(library: Library, product: Product) -> Plan:
         _operand(Argument.DESTINATION, (batch, rows, columns), swapped=False),
         _operand(Argument.SOURCE, (batch, rows, inner), swapped=product.ta),
         _operand(Argument.WEIGHTS, (batch, inner, columns), swapped=product.tb),
+    )
+    return onednn.matmul(library, operands)
+
+
+def _affine_plan(library: Library, product: Product) -> Plan:
+    rows, columns, inner = product.rows, product.columns, product.inner
+    operands = (
+        _operand(Argument.DESTINATION, (1, rows, columns), swapped=False),
+        _operand(Argument.SOURCE, (1, rows, inner), swapped=product.ta),
+        _operand(Argument.WEIGHTS, (1, inner, columns), swapped=product.tb),
+        Operand(Argument.BIAS, (1, 1, columns), fixed=True),
     )
     return onednn.matmul(library, operands)
 

@@ -12,9 +12,9 @@ from typing import Protocol
 
 from tinygrad import Tensor, dtypes
 
-from trainers.kernels import onednn
+from trainers.kernels import activation, onednn, softmax
 from trainers.kernels.convolution import conv2d
-from trainers.kernels.matmul import matmul
+from trainers.kernels.matmul import affine, matmul
 
 
 class Ops(Protocol):
@@ -54,6 +54,10 @@ class Ops(Protocol):
         """
         ...
 
+    def gelu(self, x: Tensor) -> Tensor:
+        """Return the Gaussian error linear unit, in its tanh form, of each element."""
+        ...
+
 
 def choose(device: str) -> Ops:
     """Return the library's kernels on a CPU that has the library, else tinygrad's own."""
@@ -91,6 +95,10 @@ class TinygradOps:
         scores_BNTS = q_BNTH.matmul(k_BNSH.transpose(-2, -1))  # noqa: N806  shape suffix
         return _weights(scores_BNTS, q_BNTH, is_causal=is_causal).matmul(v_BNSH)
 
+    def gelu(self, x: Tensor) -> Tensor:
+        """Return the Gaussian error linear unit, in its tanh form, of each element."""
+        return x.gelu()
+
 
 class LibraryOps:
     """oneDNN's kernels on the CPU in float32; tinygrad's for other dtypes."""
@@ -102,9 +110,8 @@ class LibraryOps:
         """Return (..., O): x times the transposed weights, plus the bias."""
         if x_BF.dtype != dtypes.float32:
             return self._plain.linear(x_BF, w_OF, b_O)
-        rows_1RF = x_BF.reshape(1, -1, x_BF.shape[-1])  # noqa: N806  shape suffix
-        product = matmul(rows_1RF, w_OF.unsqueeze(0), tb=True)
-        return product.reshape(*x_BF.shape[:-1], w_OF.shape[0]) + b_O
+        rows_RF = x_BF.reshape(-1, x_BF.shape[-1])  # noqa: N806  shape suffix
+        return affine(rows_RF, w_OF, b_O).reshape(*x_BF.shape[:-1], w_OF.shape[0])
 
     def conv2d(
         self,
@@ -134,9 +141,16 @@ class LibraryOps:
         q_MTH, k_MSH, v_MSH = (  # noqa: N806  shape suffix; M is B N
             x.reshape(-1, *x.shape[-2:]) for x in (q_BNTH, k_BNSH, v_BNSH)
         )
+        scale = 1 / math.sqrt(int(q_BNTH.shape[-1]))
         scores_MTS = matmul(q_MTH, k_MSH, tb=True)  # noqa: N806  shape suffix
-        weights_MTS = _weights(scores_MTS, q_BNTH, is_causal=is_causal)  # noqa: N806  shape suffix
+        weights_MTS = softmax.weights(scores_MTS, scale=scale, is_causal=is_causal)  # noqa: N806
         return matmul(weights_MTS, v_MSH).reshape(*q_BNTH.shape)
+
+    def gelu(self, x: Tensor) -> Tensor:
+        """Return the Gaussian error linear unit, in its tanh form, of each element."""
+        if x.dtype != dtypes.float32 or not activation.is_fit(x):
+            return self._plain.gelu(x)
+        return activation.gelu(x)
 
 
 def _weights(scores: Tensor, q: Tensor, *, is_causal: bool) -> Tensor:

@@ -43,7 +43,7 @@ class Block:
     def __call__(self, x_BTD: Tensor) -> Tensor:  # noqa: N803  shape suffix
         """Return the stream after this layer."""
         x_BTD = x_BTD + self._attention(self.norm1(x_BTD)).dropout(self._dropout)  # noqa: N806
-        h_BTF = self.up(self.norm2(x_BTD)).gelu()  # noqa: N806  shape suffix
+        h_BTF = self._ops.gelu(self.up(self.norm2(x_BTD)))  # noqa: N806  shape suffix
         return (x_BTD + self.down(h_BTF).dropout(self._dropout)).contiguous()
 
     def _attention(self, x_BTD: Tensor) -> Tensor:  # noqa: N803  shape suffix

@@ -1,0 +1,143 @@
+"""Kernels of our own in C, compiled by tinygrad's compiler, their rows shared out over threads.
+
+Which rows a thread takes does not change what a row becomes, so neither does the number of threads;
+sums run over 16 lanes in a fixed order, so neither does the width of the vectors. The threads are
+those of the library (libgomp), so that both never compete; without it there is one.
+"""
+
+import ctypes
+import functools
+import os
+from collections.abc import Sequence
+
+from tinygrad import Device, Tensor, dtypes
+
+from trainers.kernels import foreign
+from trainers.kernels.foreign import Gradient
+
+PRELUDE = """
+typedef float vec __attribute__((vector_size(64), aligned(4)));
+typedef int ivec __attribute__((vector_size(64), aligned(4)));
+#define LANES 16
+static inline vec splat(float x) {
+  return (vec){x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x};
+}
+static inline float total(vec v) {
+  float s = 0;
+  for (int i = 0; i < LANES; i++) s += v[i];
+  return s;
+}
+static inline float largest(vec v) {
+  float s = v[0];
+  for (int i = 1; i < LANES; i++) s = v[i] > s ? v[i] : s;
+  return s;
+}
+/* e to the x, within 2 units in the last place; Cody and Waite 1980, ch. 6, with Cephes' polynomial
+   (netlib.org/cephes, single/expf.c). */
+static inline vec exponential(vec x) {
+  x = __builtin_elementwise_min(x, splat(88.0f));
+  x = __builtin_elementwise_max(x, splat(-87.0f));
+  vec shifted = x * 1.44269504f + 12582912.0f;
+  vec n = shifted - 12582912.0f;
+  x = x - n * 0.693359375f;
+  x = x + n * 2.12194440e-4f;
+  vec y = splat(1.9875691500e-4f);
+  y = y * x + 1.3981999507e-3f;
+  y = y * x + 8.3334519073e-3f;
+  y = y * x + 4.1665795894e-2f;
+  y = y * x + 1.6666665459e-1f;
+  y = y * x + 5.0000001201e-1f;
+  y = y * x * x + x + 1.0f;
+  ivec bits = (__builtin_convertvector(n, ivec) + 127) << 23;
+  return y * (vec)bits;
+}
+"""
+"""What every kernel may use."""
+
+_SOURCE = """
+typedef void (*parallel_t)(void (*)(void*), void*, unsigned, unsigned);
+typedef int (*number_t)(void);
+struct task {{ {members} number_t number; long threads; }};
+static void rows(struct task* t, long first, long last) {{
+  {locals}
+  for (long row = first; row < last; row++) {{
+{body}
+  }}
+}}
+static void share(void* raw) {{
+  struct task* t = (struct task*)raw;
+  long n = t->number();
+  rows(t, {rows} * n / t->threads, {rows} * (n + 1) / t->threads);
+}}
+void {name}({parameters}, const unsigned long* restrict table) {{
+  struct task t;
+  {sets}
+  t.number = (number_t)table[1];
+  t.threads = (long)table[2];
+  if (t.threads == 1) rows(&t, 0, {rows});
+  else ((parallel_t)table[0])(share, &t, (unsigned)t.threads, 0);
+}}
+"""
+
+
+def run(  # noqa: PLR0913  as many as `foreign.run` and the rows
+    name: str,
+    body: str,
+    *,
+    rows: int,
+    outputs: Sequence[Tensor],
+    inputs: Sequence[Tensor],
+    operations: int,
+    gradient: Gradient | None = None,
+) -> list[Tensor]:
+    """Return the outputs after a kernel has run over all rows.
+
+    Args:
+        name: Of the kernel, an identifier; sizes that `body` has in its text belong into it.
+        body: C for one `row`; operands are float pointers `p0`, `p1`, ..., outputs first.
+        rows: How many there are.
+        outputs: Empty tensors on the CPU, float32.
+        inputs: float32 tensors; made contiguous.
+        operations: Floating-point operations, for the counters.
+        gradient: How gradients flow back; None if they do not.
+    """
+    operands = range(len(outputs) + len(inputs))
+    source = PRELUDE + _SOURCE.format(
+        name=name,
+        rows=rows,
+        body=body,
+        members=" ".join(f"float* p{i};" for i in operands),
+        locals=" ".join(f"float* restrict p{i} = t->p{i};" for i in operands),
+        sets=" ".join(f"t.p{i} = p{i};" for i in operands),
+        parameters=", ".join(f"float* p{i}" for i in operands),
+    )
+    return foreign.call(
+        foreign.Source(name, source),
+        table(),
+        outputs=outputs,
+        inputs=inputs,
+        operations=operations,
+        gradient=gradient,
+    )
+
+
+@functools.cache
+def table() -> Tensor:
+    """Return the table of this process: libgomp's two functions and the number of threads."""
+    Device["CPU"].synchronize()  # type: ignore[no-untyped-call]  # tinygrad's
+    numbers = (0, 0, 1)
+    threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
+    if threads > 1:
+        try:
+            library = ctypes.CDLL("libgomp.so.1")
+        except OSError:
+            threads = 1
+        else:
+            numbers = (
+                _address(library.GOMP_parallel), _address(library.omp_get_thread_num), threads
+            )  # fmt: skip
+    return Tensor(list(numbers), dtype=dtypes.uint64, device="CPU").contiguous().realize()
+
+
+def _address(function: object) -> int:
+    return ctypes.cast(function, ctypes.c_void_p).value or 0  # type: ignore[arg-type]  # it is one
