@@ -12,7 +12,7 @@ from typing import Protocol
 
 from tinygrad import Tensor, dtypes
 
-from trainers.kernels import activation, onednn, softmax
+from trainers.kernels import activation, normalisation, onednn, softmax
 from trainers.kernels.convolution import conv2d
 from trainers.kernels.matmul import affine, matmul
 
@@ -58,6 +58,20 @@ class Ops(Protocol):
         """Return the Gaussian error linear unit, in its tanh form, of each element."""
         ...
 
+    def batch_norm(
+        self,
+        x_BCHW: Tensor,  # noqa: N803  shape suffix
+        weight_C: Tensor,  # noqa: N803  shape suffix
+        bias_C: Tensor,  # noqa: N803  shape suffix
+        *,
+        epsilon: float,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return float32 input normalised by its own statistics, and these: mean and variance.
+
+        The variance is the biased one. Gradients flow through the normalised values alone.
+        """
+        ...
+
 
 def choose(device: str) -> Ops:
     """Return the library's kernels on a CPU that has the library, else tinygrad's own."""
@@ -98,6 +112,22 @@ class TinygradOps:
     def gelu(self, x: Tensor) -> Tensor:
         """Return the Gaussian error linear unit, in its tanh form, of each element."""
         return x.gelu()
+
+    def batch_norm(
+        self,
+        x_BCHW: Tensor,  # noqa: N803  shape suffix
+        weight_C: Tensor,  # noqa: N803  shape suffix
+        bias_C: Tensor,  # noqa: N803  shape suffix
+        *,
+        epsilon: float,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return float32 input normalised by its own statistics, and these: mean and variance."""
+        mean_C = x_BCHW.mean(axis=(0, 2, 3))  # noqa: N806  shape suffix
+        centred_BCHW = x_BCHW - mean_C.detach().reshape(1, -1, 1, 1)  # noqa: N806  shape suffix
+        var_C = centred_BCHW.square().mean(axis=(0, 2, 3))  # noqa: N806  shape suffix
+        scale_C = (var_C + epsilon).rsqrt()  # noqa: N806  shape suffix
+        y_BCHW = x_BCHW.batchnorm(weight_C, bias_C, mean_C, scale_C)  # noqa: N806  shape suffix
+        return y_BCHW, mean_C.detach(), var_C.detach()
 
 
 class LibraryOps:
@@ -151,6 +181,17 @@ class LibraryOps:
         if x.dtype != dtypes.float32 or not activation.is_fit(x):
             return self._plain.gelu(x)
         return activation.gelu(x)
+
+    def batch_norm(
+        self,
+        x_BCHW: Tensor,  # noqa: N803  shape suffix
+        weight_C: Tensor,  # noqa: N803  shape suffix
+        bias_C: Tensor,  # noqa: N803  shape suffix
+        *,
+        epsilon: float,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return float32 input normalised by its own statistics, and these: mean and variance."""
+        return normalisation.batch_norm(x_BCHW, weight_C, bias_C, epsilon=epsilon)
 
 
 def _weights(scores: Tensor, q: Tensor, *, is_causal: bool) -> Tensor:

@@ -137,7 +137,8 @@ class BatchNorm:
     Source: Ioffe and Szegedy 2015, arXiv:1502.03167, algorithm 1.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, ops: Ops, channels: int) -> None:
+        self._ops = ops
         self.weight = Tensor.ones(channels).contiguous().realize()
         self.bias = Tensor.zeros(channels).contiguous().realize()
         self.running_mean = Tensor.zeros(channels).contiguous().realize().is_param_(False)
@@ -146,22 +147,19 @@ class BatchNorm:
     def __call__(self, x_BCHW: Tensor) -> Tensor:  # noqa: N803  shape suffix
         """Return the normalised input in its own dtype."""
         wide_BCHW = x_BCHW.cast(dtypes.float32)  # noqa: N806  shape suffix
-        mean_C, var_C = self._statistics(wide_BCHW)  # noqa: N806  shape suffix
-        scale_C = (var_C + _EPSILON).rsqrt()  # noqa: N806  shape suffix
-        normal_BCHW = wide_BCHW.batchnorm(self.weight, self.bias, mean_C, scale_C)  # noqa: N806
-        return normal_BCHW.cast(x_BCHW.dtype)
-
-    def _statistics(self, x_BCHW: Tensor) -> tuple[Tensor, Tensor]:  # noqa: N803  shape suffix
         if not TRAINING:
-            return self.running_mean, self.running_var
-        mean_C = x_BCHW.mean(axis=(0, 2, 3))  # noqa: N806  shape suffix
-        centred_BCHW = x_BCHW - mean_C.detach().reshape(1, -1, 1, 1)  # noqa: N806  shape suffix
-        var_C = centred_BCHW.square().mean(axis=(0, 2, 3))  # noqa: N806  shape suffix
+            scale_C = (self.running_var + _EPSILON).rsqrt()  # noqa: N806  shape suffix
+            normal_BCHW = wide_BCHW.batchnorm(  # noqa: N806  shape suffix
+                self.weight, self.bias, self.running_mean, scale_C
+            )
+            return normal_BCHW.cast(x_BCHW.dtype)
+        normal_BCHW, mean_C, var_C = self._ops.batch_norm(  # noqa: N806  shape suffix
+            wide_BCHW, self.weight, self.bias, epsilon=_EPSILON
+        )
         n = math.prod(int(size) for size in x_BCHW.shape) // int(x_BCHW.shape[1])
-        unbiased_C = var_C.detach() * (n / (n - 1))  # noqa: N806  shape suffix
-        _move(self.running_mean, mean_C.detach())
-        _move(self.running_var, unbiased_C)
-        return mean_C, var_C
+        _move(self.running_mean, mean_C)
+        _move(self.running_var, var_C * (n / (n - 1)))
+        return normal_BCHW.cast(x_BCHW.dtype)
 
 
 def _move(running_C: Tensor, value_C: Tensor) -> None:  # noqa: N803  shape suffix

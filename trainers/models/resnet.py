@@ -21,9 +21,9 @@ class Block:
     ) -> None:
         inputs, outputs = channels
         self.conv1 = _conv3x3(ops, rng, channels=channels, stride=stride)
-        self.bn1 = BatchNorm(outputs)
+        self.bn1 = BatchNorm(ops, outputs)
         self.conv2 = _conv3x3(ops, rng, channels=(outputs, outputs), stride=1)
-        self.bn2 = BatchNorm(outputs)
+        self.bn2 = BatchNorm(ops, outputs)
         self._stride = stride
         self._widened = outputs - inputs
 
@@ -49,7 +49,7 @@ class ResNet:
     ) -> None:
         width, blocks = config.width, (config.depth - 2) // 6
         self.conv1 = _conv3x3(ops, rng, channels=(images.image_shape[0], width), stride=1)
-        self.bn1 = BatchNorm(width)
+        self.bn1 = BatchNorm(ops, width)
         self.layer1 = _stage(ops, rng, channels=(width, width), blocks=blocks, stride=1)
         self.layer2 = _stage(ops, rng, channels=(width, 2 * width), blocks=blocks, stride=2)
         self.layer3 = _stage(ops, rng, channels=(2 * width, 4 * width), blocks=blocks, stride=2)

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from tinygrad import Tensor, dtypes
 
-from tests.trainers.kernels.near import assert_same, draw, needs_library
-from trainers.kernels import activation, softmax
+from tests.trainers.kernels.near import assert_near, assert_same, draw, needs_library
+from trainers.kernels import activation, normalisation, softmax
 from trainers.kernels.matmul import affine
+from trainers.kernels.ops import TinygradOps
 
 ROOT = Path(__file__).parents[3]
 
@@ -83,6 +84,29 @@ def test_an_affine_map_equals_tinygrads(seed: int) -> None:
     assert_same(affine, lambda x, w, b: x @ w.transpose() + b, x, w, b)
 
 
+@pytest.mark.parametrize("output", [0, 1, 2], ids=["normalised", "mean", "variance"])
+@pytest.mark.parametrize("seed", range(4))
+def test_batch_norm_equals_tinygrads(seed: int, output: int) -> None:
+    rng = np.random.default_rng(seed)
+    batch, channels, height, width = (int(n) for n in rng.integers(2, 12, size=4))
+    x = draw(rng, batch, channels, height, width) * 3 + 1
+    weight, bias = draw(rng, channels), draw(rng, channels)
+    found = normalisation.batch_norm(x, weight, bias, epsilon=1e-5)[output]
+    wanted = TinygradOps().batch_norm(x, weight, bias, epsilon=1e-5)[output]
+    assert_near(found, wanted)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_gradients_of_batch_norm_equal_tinygrads(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    batch, channels, height, width = (int(n) for n in rng.integers(2, 12, size=4))
+    assert_same(
+        lambda x, w, b: normalisation.batch_norm(x, w, b, epsilon=1e-5)[0],
+        lambda x, w, b: TinygradOps().batch_norm(x, w, b, epsilon=1e-5)[0],
+        draw(rng, batch, channels, height, width), draw(rng, channels), draw(rng, channels),
+    )  # fmt: skip
+
+
 PROGRAM = """
 import json, sys
 from pathlib import Path
@@ -92,12 +116,15 @@ runtime.prepare_process(device="CPU", cache=Path("var/cache"), threads=threads, 
 import numpy as np
 from tinygrad import Tensor
 from evidence import digest
-from trainers.kernels import activation, softmax
+from trainers.kernels import activation, normalisation, softmax
 x = Tensor(np.random.default_rng(0).standard_normal((6, 64, 112), dtype=np.float32) * 4).realize()
 def made(compute):
     y = compute(x)
     return [y, *(y * y).sum().gradient(x)]
-found = [*made(lambda x: softmax.weights(x, scale=0.3, is_causal=True)), *made(activation.gelu)]
+ones = Tensor.ones(64).contiguous().realize()
+norm = lambda x: normalisation.batch_norm(x.reshape(6, 64, 8, 14), ones, ones, epsilon=1e-5)[0]
+weights = lambda x: softmax.weights(x, scale=0.3, is_causal=True)
+found = [*made(norm), *made(weights), *made(activation.gelu)]
 print(json.dumps([digest.of_bytes(one.numpy().tobytes()) for one in found]))
 """
 
