@@ -3,25 +3,30 @@
     python3 deploy/environment.py .venv
 
 Every package is pinned and its hash checked. The stamp file is written last, so that a set-up that
-was interrupted is done again. Two at once wait for each other.
+was interrupted is done again, from nothing if packages were being written. Two at once wait for
+each other. Each command is a process group of its own, which ends with this process.
 """
 
-import contextlib
 import fcntl
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
-import venv
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn, TextIO
+from types import FrameType
+from typing import TextIO
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements.lock"
 STAMP = ".installed"
+UNFINISHED = ".installing"
 LOG = "install.log"
+INTERRUPTED = 130
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 QUIET = ("--quiet", "--disable-pip-version-check", "--no-input", "--no-compile")
 
 
@@ -47,27 +52,39 @@ def install(folder: Path) -> int:
     started = time.monotonic()
     count = len(re.findall(r"^[a-z0-9].*==", LOCK.read_text(), re.MULTILINE))
     print(f"● environment   {count} packages from the lock, a minute or two", file=sys.stderr)
-    try:
-        venv.create(folder, with_pip=True, symlinks=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        return fail(
-            f"cannot make the virtual environment {folder.name}/",
-            str(error),
-            "install the venv module of Python (Debian: apt-get install python3-venv)",
-        )
+    if (folder / UNFINISHED).exists():
+        remove_packages(folder)
+    (folder / UNFINISHED).touch()
     with (folder / LOG).open("w") as log:
+        if not run([sys.executable, "-m", "venv", "--symlinks", folder], folder, log):
+            return fail(
+                f"cannot make the virtual environment {folder.name}/",
+                last_error(folder / LOG),
+                "install the venv module of Python (Debian: apt-get install python3-venv)",
+            )
         if not (with_uv(folder, log) or with_pip(folder, log)):
             return fail(
                 "cannot install the packages", last_error(folder / LOG), f"see {folder.name}/{LOG}"
             )
         project = ["-m", "pip", "install", *QUIET, "--no-deps", "--no-build-isolation", "-e", ROOT]
-        if not run(folder, project, log):
+        if not run_python(folder, project, log):
             return fail("cannot install this project", last_error(folder / LOG), f"see {LOG}")
-        run(folder, ["-m", "compileall", "-q", "-j", "0", str(folder / "lib")], log)
+        run_python(folder, ["-m", "compileall", "-q", "-j", "0", folder / "lib"], log)
+    (folder / UNFINISHED).unlink()
     (folder / STAMP).touch()
     seconds = time.monotonic() - started
     print(f"✓ environment   {count} packages from the lock, {seconds:.0f} s", file=sys.stderr)
     return 0
+
+
+def remove_packages(folder: Path) -> None:
+    """Remove what an interrupted set-up wrote: a package may be there in part and look whole."""
+    for name in ("bin", "include", "lib", "lib64"):
+        path = folder / name
+        if path.is_symlink():
+            path.unlink()
+        else:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def with_uv(folder: Path, log: TextIO) -> bool:
@@ -79,46 +96,57 @@ def with_uv(folder: Path, log: TextIO) -> bool:
     only_uv.write_text(pinned.group())
     pip = ["-m", "pip", "install", *QUIET, "--require-hashes", "-r", only_uv]
     uv = ["-m", "uv", "pip", "install", "-q", "--require-hashes", "-r", LOCK]
-    return run(folder, pip, log) and run(folder, uv, log)
+    return run_python(folder, pip, log) and run_python(folder, uv, log)
 
 
 def with_pip(folder: Path, log: TextIO) -> bool:
     """Install the lock with pip: where uv does not run or does not know the package index."""
     log.write("uv did not install the lock; trying pip\n")
-    return run(folder, ["-m", "pip", "install", *QUIET, "--require-hashes", "-r", LOCK], log)
+    pip = ["-m", "pip", "install", *QUIET, "--require-hashes", "-r", LOCK]
+    return run_python(folder, pip, log)
 
 
-def run(folder: Path, arguments: list[str | Path], log: TextIO) -> bool:
-    """Run the environment's Python; return whether it ended well.
+def run_python(folder: Path, arguments: Sequence[str | Path], log: TextIO) -> bool:
+    """Run the environment's Python; return whether it ended well."""
+    return run([folder / "bin" / "python", *arguments], folder, log)
 
-    It has a session of its own, all of which is ended with us: pip and compileall have children,
-    which would outlive a Ctrl-C.
+
+def run(command: Sequence[str | Path], folder: Path, log: TextIO) -> bool:
+    """Run a command in a process group of its own; return whether it ended well.
+
+    If this process is interrupted meanwhile, the whole group is killed: `compileall` and pip start
+    processes of their own.
     """
-    command = [folder / "bin" / "python", *arguments]
     log.flush()
-    environ = {**os.environ, "VIRTUAL_ENV": str(folder)}
     child = subprocess.Popen(
         command,
         stdout=log,
         stderr=log,
         stdin=subprocess.DEVNULL,
         cwd=ROOT,
-        env=environ,
-        start_new_session=True,
+        env={**os.environ, "VIRTUAL_ENV": str(folder)},
+        process_group=0,
     )
     try:
         return child.wait() == 0
     except BaseException:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL)
+        os.killpg(child.pid, signal.SIGKILL)
         child.wait()
         raise
 
 
-def stop(number: int, _: object) -> NoReturn:
-    """End what runs, then this process, as the shell expects of a signal."""
-    signal.signal(number, signal.SIG_IGN)
-    raise SystemExit(128 + number)
+def interrupt_once() -> None:
+    """Turn the first stopping signal into KeyboardInterrupt and pass over those that follow."""
+    is_stopping = False
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        nonlocal is_stopping
+        if not is_stopping:
+            is_stopping = True
+            raise KeyboardInterrupt
+
+    for one in STOPPING:
+        signal.signal(one, stop)
 
 
 def newer(stamp: Path, *files: Path) -> bool:
@@ -140,12 +168,9 @@ def fail(error: str, cause: str, cure: str) -> int:
 
 if __name__ == "__main__":
     os.umask(0o022)
-    signal.signal(signal.SIGINT, stop)
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGHUP, stop)
+    interrupt_once()
     try:
-        status = main()
-    except SystemExit as ended:
-        print("error: set-up interrupted\nhelp:  the same command goes on with it", file=sys.stderr)
-        status = ended.code
-    sys.exit(status)
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print("error: interrupted\nhelp:  run it again; it goes on from there", file=sys.stderr)
+        sys.exit(INTERRUPTED)

@@ -10,50 +10,48 @@ import json
 import os
 import secrets
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import httpx
 import psutil
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cluster.settings import Settings, as_environment, from_environment, variable_of
 from cluster.settings import require_safe_binding as _require_safe_binding
-from evidence.errors import Conflict, Unavailable
+from evidence.errors import ConfigError, Conflict, Unavailable
 from evidence.files import write_atomic
-from serve import ports, tokens
-
-MARK = "ZEROPOINT_SERVICE_ID"
-"""Environment variable that every process of a service carries."""
+from serve import launch, ports, processes, tokens
+from serve.ports import Claim
+from serve.processes import MARK
 
 STATE_FILE = "service.json"
 
+_LOCK_FILE = "service.lock"
+_TEMP_PREFIX = "zp-"
+_RAY_FOLDER = "ray"
 _START_TIMEOUT_S = 180.0
-_KILL_GRACE_S = 10.0
 _POLL_S = 0.1
-_OBJECT_STORE_BYTES = 1 << 30
 _NODE_SETTLE_S = 2.0
-_RAY_START = (sys.executable, "-m", "ray.scripts.scripts", "start", "--block")
-
-_CHILDREN: "list[subprocess.Popen[bytes]]" = []
-"""Heads and nodes that this process started and has to reap."""
 
 
-@dataclass(frozen=True, slots=True)
-class LocalService:
+class LocalService(BaseModel):
     """What is known of a local service; the file holds the same."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     service_id: str
     """Value of MARK in the environment of each of its processes."""
+    is_ready: bool
+    """Whether its start came to its end: it has answered. Until then only its starter uses it."""
     head_pid: int
-    """The process that holds the Ray head."""
+    """The process that holds the Ray head and its claims of ports; 0 before there is one."""
     url: str
     """Base address of the HTTP API."""
     dashboard_url: str
@@ -62,22 +60,29 @@ class LocalService:
     """Address for `ray.init` and worker nodes."""
     home: str
     evidence_root: str
+    private_dir: str
+    """Folder of mode 0700 for all temporary files; removed when the service stops."""
     temp_dir: str
-    """Ray's temporary folder; removed when the service stops."""
+    """Ray's temporary folder, inside `private_dir`: Ray opens it to everyone."""
     token_file: str
     ray_token_file: str
 
     def processes(self) -> list[psutil.Process]:
         """Return every process of the service that lives."""
-        return _marked(self.service_id)
+        return processes.of_service(self.service_id, head_pid=self.head_pid)
 
     def is_alive(self) -> bool:
         """Return whether the head still runs."""
+        return processes.is_marked(self.head_pid, self.service_id)
+
+    def is_gone(self) -> bool:
+        """Return whether this service was stopped or lost its head: it will never answer again."""
         try:
-            head = psutil.Process(self.head_pid)
-            return head.is_running() and head.environ().get(MARK) == self.service_id
-        except psutil.Error:
-            return False
+            present = _read(Path(self.home))
+        except ConfigError:
+            return not self.is_alive()
+        is_listed = present is not None and present.service_id == self.service_id
+        return not is_listed or not self.is_alive()
 
     def token(self) -> str:
         """Return the client token."""
@@ -85,7 +90,7 @@ class LocalService:
 
     def ray_environment(self) -> dict[str, str]:
         """Return what a Ray command needs in its environment to talk to this cluster."""
-        return _ray_environment(Path(self.ray_token_file))
+        return launch.ray_environment(Path(self.ray_token_file))
 
 
 def start(
@@ -96,32 +101,35 @@ def start(
 ) -> LocalService:
     """Start a service and return when it answers.
 
+    What an earlier one left behind in this home is cleared away first.
+
     Args:
         settings: What it is to do; read from `environ` if None.
         environ: Base environment of its processes; this process's if None.
         cpus: CPU slots for trainers; all that this process may use if None.
 
     Raises:
-        Conflict: One runs in this home already.
-        ConfigError: The settings are wrong.
+        Conflict: One runs in this home already, or another process is starting one.
+        ConfigError: The settings are wrong, or the port that they name is in use.
         Unavailable: It did not come up; the log's path stands in the message.
     """
     base = dict(os.environ if environ is None else environ)
     settings = settings or from_environment(base)
     _require_safe_binding(settings)
     settings.home.mkdir(parents=True, exist_ok=True)
-    with _lock(settings.home), ExitStack() as held:
-        running = find(settings.home)
+    with _lock(settings.home, doing="starting"):
+        running = _make_room(settings.home)
         if running is not None:
             raise Conflict(f"a service runs here already: {running.url}", cure="make down")
-        http, dashboard = held.enter_context(_ports(settings.port))
-        settings = settings.model_copy(update={"port": http})
-        service, environment = _plan(settings, base, dashboard=dashboard)
-        try:
-            return _bring_up(service, settings, environment, cpus=cpus)
-        except BaseException:
-            stop(service)
-            raise
+        with _http_port(settings) as http, _dashboard_port() as dashboard:
+            settings = settings.model_copy(update={"port": http.port})
+            service, environment = _plan(settings, base, dashboard=dashboard.port)
+            held = (*http.descriptors(), *dashboard.descriptors())
+            try:
+                return _bring_up(service, settings, environment, cpus=cpus, held=held)
+            except BaseException:
+                _end(service)
+                raise
 
 
 def add_node(
@@ -151,23 +159,31 @@ def add_node(
     base = dict(os.environ if environ is None else environ)
     environment = _environment(service, settings, base)
     log = settings.home / "ray-node.log"
-    options = {"num-cpus": cpus, "resources": json.dumps(dict(resources)), **_node_ports()}
+    options = {"num-cpus": cpus, "resources": json.dumps(dict(resources)), **launch.node_options()}
     command = [sys.executable, "-m", "serve.loopback_node", "--block"]
-    command += [f"--address={service.ray_address}", *_as_options(options)]
-    node = _spawn(command, environment, log)
+    command += [f"--address={service.ray_address}", *launch.as_options(options)]
+    node = launch.spawn(command, environment, log)
     time.sleep(_NODE_SETTLE_S)
     if node.poll() is not None:
-        raise Unavailable(f"the Ray node did not start: {_last_line(log)}", cure=f"see {log}")
+        why = launch.why(node.returncode, log)
+        raise Unavailable(f"the Ray node did not start: {why}", cure=f"see {log}")
     return node.pid
 
 
 def find(home: Path) -> LocalService | None:
-    """Return the service of a home if it lives; what a dead one left behind is cleared away."""
+    """Return the service of a home if it lives; what a dead one left behind is cleared away.
+
+    A service whose start was cut off is a dead one.
+
+    Raises:
+        Conflict: Another process is starting or stopping one at this moment.
+        ConfigError: `service.json` is damaged; `clear` removes what there is.
+    """
     service = _read(home)
-    if service is None or service.is_alive():
+    if service is None or (service.is_ready and service.is_alive()):
         return service
-    stop(service)
-    return None
+    with _lock(home, doing="clearing away"):
+        return _living_or_cleared(home)
 
 
 def stop(service: LocalService) -> int:
@@ -176,39 +192,164 @@ def stop(service: LocalService) -> int:
     Nothing is asked first: a Ray head does not heed SIGTERM, and everything that matters is in
     files that are made to survive a kill.
     """
-    found = len(service.processes())
-    kill(service)
-    shutil.rmtree(service.temp_dir, ignore_errors=True)
-    Path(service.home, STATE_FILE).unlink(missing_ok=True)
-    return found
+    home = Path(service.home)
+    if not home.is_dir():
+        return _end(service)
+    with _lock(home, doing="stopping"):
+        return _end(service)
 
 
-def kill(service: LocalService) -> None:
-    """Kill every process of a service at once, as a power cut would; its files stay."""
-    deadline = time.monotonic() + _KILL_GRACE_S
-    _reap()
-    while (alive := service.processes()) and time.monotonic() < deadline:
-        _signal(alive, signal.SIGKILL)
-        time.sleep(_POLL_S)
-    _reap()
+def clear(home: Path) -> int:
+    """End whatever runs for a home and remove what is known of it; return how many it were.
+
+    For a home whose `service.json` is damaged or gone: the processes are found by the home that
+    stands in their environment.
+
+    Raises:
+        Conflict: Another process is starting or stopping a service there.
+    """
+    if not home.is_dir():
+        return 0
+    with _lock(home, doing="clearing away"):
+        return _end_strays(home)
+
+
+def kill(service: LocalService) -> int:
+    """Kill every process of a service at once, as a power cut would; its files stay.
+
+    Returns:
+        How many there were.
+    """
+    launch.reap()
+    killed = processes.kill(service.processes)
+    launch.reap()
+    return len(killed)
+
+
+# -- one service a home --------------------------------------------------------------------------
+
+
+def _read(home: Path) -> LocalService | None:
+    """Return what stands in the file.
+
+    Raises:
+        ConfigError: It is damaged.
+    """
+    path = home / STATE_FILE
+    try:
+        return LocalService.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "content"
+        raise ConfigError(
+            f"{path} is damaged: {where}: {first['msg'].lower()}",
+            field=STATE_FILE,
+            cure="make down    ends what runs here and clears the file away",
+        ) from error
+
+
+def _write(service: LocalService) -> None:
+    write_atomic(Path(service.home, STATE_FILE), service.model_dump_json(indent=1).encode())
+
+
+@contextmanager
+def _lock(home: Path, *, doing: str) -> Iterator[None]:
+    """Let one process at a time start or stop a service in this home; it dies with its holder.
+
+    Raises:
+        Conflict: Another process does; says what it is doing.
+    """
+    with (home / _LOCK_FILE).open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            raise Conflict(
+                f"another process is {file.read() or 'starting'} a service here",
+                cure="wait for it; `zpctl status` says when the service is there",
+            ) from error
+        file.truncate(0)
+        file.write(doing)
+        file.flush()
+        yield
+
+
+def _make_room(home: Path) -> LocalService | None:
+    """Return the living service of a home, or clear away all that there is; holding the lock."""
+    try:
+        running = _living_or_cleared(home)
+    except ConfigError:
+        running = None
+    if running is None:
+        _end_strays(home)
+    return running
+
+
+def _living_or_cleared(home: Path) -> LocalService | None:
+    """Return the living service of a home, or clear the dead one away; holding the lock."""
+    service = _read(home)
+    if service is None or (service.is_ready and service.is_alive()):
+        return service
+    _end(service)
+    return None
+
+
+def _end(service: LocalService) -> int:
+    """Do what `stop` says; holding the lock."""
+    ended = kill(service)
+    shutil.rmtree(service.private_dir, ignore_errors=True)
+    home = Path(service.home)
+    with suppress(ConfigError):
+        present = _read(home)
+        if present is not None and present.service_id == service.service_id:
+            (home / STATE_FILE).unlink()
+    return ended
+
+
+def _end_strays(home: Path) -> int:
+    """Do what `clear` says; holding the lock."""
+    ended = 0
+    for mark, folders in processes.marks_of(home).items():
+        living = partial(processes.of_service, mark, head_pid=0)
+        ended += len(processes.kill(living))
+        for folder in folders:
+            if folder.parent == Path(_short_temp()) and folder.name.startswith(_TEMP_PREFIX):
+                shutil.rmtree(folder, ignore_errors=True)
+    (home / STATE_FILE).unlink(missing_ok=True)
+    return ended
 
 
 # -- starting ------------------------------------------------------------------------------------
 
 
-@contextmanager
-def _ports(http: int) -> Iterator[tuple[int, int]]:
-    """Hold the ports of HTTP and of the dashboard until the service has bound them.
+def _http_port(settings: Settings) -> Claim:
+    """Claim the port of HTTP: the one that is set, or any.
 
     Raises:
-        Unavailable: `http` is set and something listens there.
+        ConfigError: One is set, and it is in use.
     """
-    if http and not ports.is_free(http):
-        raise Unavailable(f"port {http} is in use", cure=f"unset {variable_of('port')}")
-    with ExitStack() as held:
-        if not http:
-            http = held.enter_context(ports.preferred_or_free(ports.PREFERRED_HTTP))
-        yield http, held.enter_context(ports.preferred_or_free(ports.PREFERRED_DASHBOARD))
+    host = settings.host
+    if not settings.port:
+        return ports.claim_preferred(
+            ports.PREFERRED_HTTP, lambda port: ports.claim_bound(port, host)
+        )
+    try:
+        return ports.claim_bound(settings.port, host)
+    except OSError as error:
+        variable = variable_of("port")
+        raise ConfigError(
+            f"{variable}: port {settings.port} is in use",
+            field=variable,
+            expected="a free port",
+            found=str(settings.port),
+            cure=f"unset {variable}    a free port is taken",
+        ) from error
+
+
+def _dashboard_port() -> Claim:
+    return ports.claim_preferred(ports.PREFERRED_DASHBOARD)
 
 
 def _plan(
@@ -216,19 +357,21 @@ def _plan(
 ) -> tuple[LocalService, dict[str, str]]:
     """Choose folders and tokens, and the environment of the service's processes."""
     gcs = ports.free(1)[0]
-    ray_token = settings.home / "ray-token"
-    _write_secret(ray_token)
     tokens.read_or_create(settings.home)
+    ray_token = tokens.ensure_ray_token(settings.home)
+    private = Path(tempfile.mkdtemp(prefix=_TEMP_PREFIX, dir=_short_temp()))
     scheme = "https" if settings.tls_certificate else "http"
     service = LocalService(
         service_id=secrets.token_hex(8),
+        is_ready=False,
         head_pid=0,
         url=f"{scheme}://{settings.host}:{settings.port}",
         dashboard_url=f"http://127.0.0.1:{dashboard}",
         ray_address=f"127.0.0.1:{gcs}",
         home=str(settings.home),
         evidence_root=str(settings.evidence_root),
-        temp_dir=tempfile.mkdtemp(prefix="zp-", dir=_short_temp()),
+        private_dir=str(private),
+        temp_dir=str(private / _RAY_FOLDER),
         token_file=str(tokens.path_of(settings.home)),
         ray_token_file=str(ray_token),
     )
@@ -240,81 +383,41 @@ def _environment(service: LocalService, settings: Settings, base: dict[str, str]
     return {
         **{name: value for name, value in base.items() if not name.startswith("RAY_")},
         **as_environment(settings),
-        **_ray_environment(Path(service.ray_token_file)),
+        **launch.ray_environment(Path(service.ray_token_file)),
         MARK: service.service_id,
-        "TMPDIR": service.temp_dir,
+        "TMPDIR": service.private_dir,
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), base.get("PATH", "")]),
-        "PYTHONPATH": os.pathsep.join([str(_root()), base.get("PYTHONPATH", "")]).rstrip(":"),
+        "PYTHONPATH": os.pathsep.join([str(launch.ROOT), base.get("PYTHONPATH", "")]).rstrip(":"),
     }
 
 
 def _bring_up(
-    service: LocalService, settings: Settings, environment: dict[str, str], *, cpus: int | None
+    service: LocalService,
+    settings: Settings,
+    environment: dict[str, str],
+    *,
+    cpus: int | None,
+    held: tuple[int, ...],
 ) -> LocalService:
     logs = settings.home / "logs"
     logs.mkdir(exist_ok=True)
-    head = _spawn(_head_command(service, cpus=cpus), environment, logs / "ray-head.log")
-    service = LocalService(**{**asdict(service), "head_pid": head.pid})
-    write_atomic(settings.home / STATE_FILE, json.dumps(asdict(service), indent=1).encode())
+    _write(service)  # before there is a process: whoever finds the file finds them all
+    command = launch.head_command(
+        service.ray_address,
+        dashboard_port=int(service.dashboard_url.rpartition(":")[2]),
+        temp_dir=service.temp_dir,
+        cpus=cpus,
+    )
+    head = launch.spawn(command, environment, logs / "ray-head.log", held=held)
+    service = service.model_copy(update={"head_pid": head.pid})
+    _write(service)
     _wait_for_head(service, head, logs / "ray-head.log")
     _deploy(environment, service, logs / "deploy.log")
     _wait_for_answer(service, logs / "deploy.log")
+    _require_own_listener(service)
+    service = service.model_copy(update={"is_ready": True})
+    _write(service)
     return service
-
-
-def _head_command(service: LocalService, *, cpus: int | None) -> list[str]:
-    host, _, gcs = service.ray_address.rpartition(":")
-    options = {
-        "port": gcs,
-        "ray-client-server-port": ports.free(1)[0],
-        "dashboard-host": host,
-        "dashboard-port": service.dashboard_url.rpartition(":")[2],
-        "num-cpus": cpus or len(os.sched_getaffinity(0)),
-        "temp-dir": service.temp_dir,
-        **_node_ports(),
-    }
-    return [*_RAY_START, "--head", *_as_options(options)]
-
-
-def _node_ports() -> dict[str, object]:
-    """Return the options that keep two clusters on one machine out of each other's way."""
-    names = (
-        "dashboard-agent-grpc-port", "dashboard-agent-listen-port", "runtime-env-agent-port",
-        "metrics-export-port", "node-manager-port", "object-manager-port",
-    )  # fmt: skip
-    chosen = dict(zip(names, ports.free(len(names)), strict=True))
-    return {
-        **chosen,
-        "min-worker-port": 0,
-        "max-worker-port": 0,
-        "object-store-memory": _OBJECT_STORE_BYTES,
-        "log-color": "false",
-    }
-
-
-def _as_options(options: Mapping[str, object]) -> list[str]:
-    return [f"--{name}={value}" for name, value in options.items()]
-
-
-def _spawn(command: list[str], environment: dict[str, str], log: Path) -> "subprocess.Popen[bytes]":
-    """Start a process in a session of its own, so that Ctrl-C in a terminal does not reach it."""
-    with log.open("wb") as output:
-        child = subprocess.Popen(
-            command,
-            env=environment,
-            cwd=_root(),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    _CHILDREN.append(child)
-    return child
-
-
-def _reap() -> None:
-    """Collect the exit status of children that ended, so that none stays a zombie."""
-    _CHILDREN[:] = [child for child in _CHILDREN if child.poll() is None]
 
 
 def _wait_for_head(service: LocalService, head: "subprocess.Popen[bytes]", log: Path) -> None:
@@ -322,7 +425,8 @@ def _wait_for_head(service: LocalService, head: "subprocess.Popen[bytes]", log: 
     port = int(service.ray_address.rpartition(":")[2])
     while ports.is_free(port):
         if head.poll() is not None or time.monotonic() > deadline:
-            raise Unavailable(f"the Ray head did not start: {_last_line(log)}", cure=f"see {log}")
+            why = launch.why(head.poll(), log)
+            raise Unavailable(f"the Ray head did not start: {why}", cure=f"see {log}")
         time.sleep(_POLL_S)
 
 
@@ -331,15 +435,17 @@ def _deploy(environment: dict[str, str], service: LocalService, log: Path) -> No
         done = subprocess.run(
             [sys.executable, "-m", "serve", "deploy", "--address", service.ray_address],
             env=environment,
-            cwd=_root(),
+            cwd=launch.ROOT,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
+            start_new_session=True,  # no process of the service shares a terminal's session
             check=False,
             timeout=_START_TIMEOUT_S,
         )
     if done.returncode != 0:
-        raise Unavailable(f"Serve did not start: {_last_line(log)}", cure=f"see {log}")
+        why = launch.why(done.returncode, log)
+        raise Unavailable(f"Serve did not start: {why}", cure=f"see {log}")
 
 
 def _wait_for_answer(service: LocalService, log: Path) -> None:
@@ -355,94 +461,28 @@ def _wait_for_answer(service: LocalService, log: Path) -> None:
     raise Unavailable(f"the API does not answer at {service.url}", cure=f"see {log}")
 
 
-def _ray_environment(token_file: Path) -> dict[str, str]:
-    return {
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN_PATH": str(token_file),
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_worker_niceness": "0",  # 15 by default: trainers would yield to everything else
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0" if sys.platform == "linux" else "1",
-        "RAY_SERVE_LOG_TO_STDERR": "0",
-        "RAY_COLOR_PREFIX": "0",
-        "RAY_DEDUP_LOGS": "0",
-        # A stopped job cancels its run first; on a busy machine Ray's 3 s are too short for that.
-        "RAY_JOB_STOP_WAIT_TIME_S": "30",
-    }
+def _require_own_listener(service: LocalService) -> None:
+    """Make sure that what answers is this service: clients will send it their token.
 
-
-# -- files and processes -------------------------------------------------------------------------
-
-
-def _root() -> Path:
-    """Return the folder that holds the packages."""
-    return Path(__file__).resolve().parent.parent
+    Raises:
+        Unavailable: Another program listens on the port too.
+    """
+    port = int(service.url.rpartition(":")[2])
+    try:
+        listening = processes.listening_on(port)
+    except psutil.AccessDenied:
+        return  # macOS: there the port cannot be shared
+    strangers = listening - {process.pid for process in service.processes()}
+    if strangers:
+        told = ", ".join(
+            f"process {pid}" if pid else "a process of another user" for pid in strangers
+        )
+        raise Unavailable(
+            f"port {port} is shared with another program: {told}",
+            cure=f"end it, or set {variable_of('port')} to another port",
+        )
 
 
 def _short_temp() -> str:
     """Return a temporary folder short enough for Ray's socket paths (at most 107 bytes)."""
     return "/tmp" if os.access("/tmp", os.W_OK) else tempfile.gettempdir()  # noqa: S108
-
-
-def _write_secret(path: Path) -> None:
-    if not path.exists():
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(secrets.token_hex(32))
-
-
-def _read(home: Path) -> LocalService | None:
-    try:
-        plain: dict[str, Any] = json.loads((home / STATE_FILE).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    return LocalService(**plain)
-
-
-@contextmanager
-def _lock(home: Path) -> Iterator[None]:
-    """Let one process at a time start a service in this home."""
-    with (home / "service.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise Conflict("another process is starting a service here") from error
-        yield
-
-
-def _marked(service_id: str) -> list[psutil.Process]:
-    """Return the processes that carry the mark, and Ray's agents in the sessions of these.
-
-    The agents of a node give themselves titles so long that they wipe their environment.
-    """
-    found, wiped = [], []
-    for process in psutil.process_iter():
-        try:
-            environ = process.environ()
-            if environ.get(MARK) == service_id and process.pid != os.getpid():
-                found.append(process)
-            elif not environ and "".join(process.cmdline()).startswith("ray::"):
-                wiped.append(process)
-        except psutil.Error:
-            continue
-    sessions = {_session(process) for process in found} - {os.getsid(0), None}
-    return found + [process for process in wiped if _session(process) in sessions]
-
-
-def _session(process: psutil.Process) -> int | None:
-    try:
-        return os.getsid(process.pid)
-    except ProcessLookupError:
-        return None
-
-
-def _signal(processes: list[psutil.Process], number: signal.Signals) -> None:
-    for process in processes:
-        try:
-            process.send_signal(number)
-        except psutil.NoSuchProcess:
-            continue
-
-
-def _last_line(log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return lines[-1][:300] if lines else "no output"

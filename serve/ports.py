@@ -1,20 +1,50 @@
-"""Free TCP ports on loopback."""
+"""TCP ports of a service: free ones are found, and those that clients connect to are claimed."""
 
+import errno
+import os
 import socket
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Self
 
 PREFERRED_HTTP = 8000
 PREFERRED_DASHBOARD = 8265
+LOOPBACK = "127.0.0.1"
 
 
-def is_free(port: int) -> bool:
-    """Return whether a server could bind `port` on 127.0.0.1 now."""
-    with socket.socket() as probe:
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A port that belongs to one service for as long as a process holds these sockets open.
+
+    Two HTTP proxies of Ray would share a port without complaint. So a service holds a name in
+    Linux's abstract socket namespace, which is as wide as the ports are and leaves no file;
+    elsewhere there is none.
+    """
+
+    port: int
+    sockets: tuple[socket.socket, ...]
+
+    def descriptors(self) -> tuple[int, ...]:
+        """Return the descriptors that a process has to inherit to hold the claim."""
+        return tuple(one.fileno() for one in self.sockets)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let go, here; a process that inherited the sockets goes on holding."""
+        for one in self.sockets:
+            one.close()
+
+
+def is_free(port: int, host: str = LOOPBACK) -> bool:
+    """Return whether a server could bind `port` on an address of this machine now."""
+    with socket.socket(_family(host)) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", port))
+            probe.bind((host, port))
         except OSError:
             return False
     return True
@@ -25,23 +55,63 @@ def free(count: int) -> list[int]:
     with ExitStack() as held:
         sockets = [held.enter_context(socket.socket()) for _ in range(count)]
         for one in sockets:
-            one.bind(("127.0.0.1", 0))
+            one.bind((LOOPBACK, 0))
         return [int(one.getsockname()[1]) for one in sockets]
 
 
-@contextmanager
-def preferred_or_free(port: int) -> Iterator[int]:
-    """Hold `port` if it is free, else give another.
+def claim(port: int, host: str = LOOPBACK) -> Claim:
+    """Claim a port.
 
-    Held means that no other start of a service takes it before this one has bound it: two HTTP
-    proxies of Ray would share a port without complaint. The hold is a name in Linux's abstract
-    socket namespace, which is as wide as the ports are and leaves no file; elsewhere there is none.
+    Raises:
+        OSError: Another service has claimed it, or something has bound it.
     """
-    with socket.socket(socket.AF_UNIX) as hold:
-        if sys.platform == "linux":
-            try:
-                hold.bind(f"\0zeropoint-port-{port}")
-            except OSError:
-                yield free(1)[0]
-                return
-        yield port if is_free(port) else free(1)[0]
+    with ExitStack() as held:
+        named = _named(port)
+        held.enter_context(named)
+        if not is_free(port, host):
+            raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+        held.pop_all()
+        return named
+
+
+def claim_bound(port: int, host: str = LOOPBACK) -> Claim:
+    """Claim a port and bind it, so that no program of another user can listen there either.
+
+    Nothing is accepted here. A process of this user that sets SO_REUSEPORT can listen, as Ray's
+    HTTP proxy does.
+
+    Raises:
+        OSError: As for `claim`.
+    """
+    with ExitStack() as held:
+        named = held.enter_context(claim(port, host))
+        bound = held.enter_context(socket.socket(_family(host)))
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        bound.bind((host, port))
+        held.pop_all()
+        return Claim(port, (*named.sockets, bound))
+
+
+def claim_preferred(port: int, make: Callable[[int], Claim] = claim) -> Claim:
+    """Claim `port`, or another if it cannot be had."""
+    while True:
+        try:
+            return make(port)
+        except OSError:
+            port = free(1)[0]
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def _named(port: int) -> Claim:
+    if sys.platform != "linux":
+        return Claim(port, ())
+    name = socket.socket(socket.AF_UNIX)
+    try:
+        name.bind(f"\0zeropoint-port-{port}")
+    except OSError:
+        name.close()
+        raise
+    return Claim(port, (name,))

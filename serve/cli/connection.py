@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from cluster.settings import Settings, from_environment
-from evidence.errors import ConfigError, Unavailable
+from evidence.errors import ConfigError, Conflict, Unavailable
 from serve import local
 from serve.cli.options import Options
 from serve.client import Client
@@ -26,10 +26,15 @@ def require_local() -> LocalService:
     """Return the local service.
 
     Raises:
-        Unavailable: None runs in this home.
+        Unavailable: None runs in this home, or it is still being started.
     """
     home = settings().home
-    service = local.find(home)
+    try:
+        service = local.find(home)
+    except Conflict as error:
+        raise Unavailable(
+            "the service here does not answer yet", found=error.detail, cure=error.cure
+        ) from error
     if service is None:
         raise Unavailable("no service runs here", found=f"none lives in {home}", cure=_CURE)
     return service

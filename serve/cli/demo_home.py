@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.settings import Settings
-from evidence.errors import Conflict
+from evidence.errors import ConfigError, Conflict
 from serve import local
 
 _NAME = "demo"
@@ -41,7 +41,11 @@ class DemoHome:
 
     def stop(self) -> int:
         """End the service if there is one; return how many of its processes are left."""
-        service = local.find(self.settings.home)
+        try:
+            service = local.find(self.settings.home)
+        except ConfigError:
+            local.clear(self.settings.home)
+            return 0
         if service is None:
             return 0
         local.stop(service)

@@ -1,9 +1,11 @@
 """`zpctl up`, `down`, `status`: the local service."""
 
+from pathlib import Path
 from typing import Any
 
 import typer
 
+from evidence.errors import ConfigError
 from serve import local
 from serve.cli import connection, documents, live, options, phases, render, signals
 from serve.cli.options import ExitCode, JsonOption
@@ -23,7 +25,9 @@ def up(context: typer.Context) -> int:
     """
     terminal = options.of(context).terminal
     settings = connection.settings()
-    running = local.find(settings.home)
+    running, cleared = _present(settings.home)
+    if cleared:
+        terminal.progress(cleared)
     if running is None:
         with (
             signals.stopping_once(),
@@ -48,14 +52,37 @@ def down(context: typer.Context) -> int:
     """Stop the local service; runs that go on are interrupted and can be resumed."""
     terminal = options.of(context).terminal
     home = connection.settings().home
-    service = local.find(home)
-    if service is None:
-        terminal.result(f"no service runs in {home}")
-        return ExitCode.GOOD
     with signals.stopping_once():
-        ended = local.stop(service)
+        service, cleared = _present(home)
+        ended = local.stop(service) if service is not None else 0
+    if service is None:
+        terminal.result(cleared or f"no service runs in {home}")
+        return ExitCode.GOOD
+    left = len(service.processes())
+    if left:
+        terminal.result(f"{left} processes of the service do not end")
+        return ExitCode.FAILED
     terminal.result(f"service stopped, {ended} processes ended")
     return ExitCode.GOOD
+
+
+def _present(home: Path) -> tuple[LocalService | None, str]:
+    """Return the service of a home, if any, and what was cleared away, in words.
+
+    What runs for a home whose `service.json` is damaged or gone is ended.
+    """
+    try:
+        service = local.find(home)
+        damage = f"{local.STATE_FILE} is missing"
+    except ConfigError as error:
+        service, damage = None, error.detail
+    if service is not None:
+        return service, ""
+    was_there = (home / local.STATE_FILE).exists()
+    ended = local.clear(home)
+    if not ended and not was_there:
+        return None, ""
+    return None, f"{damage}; cleared away, {ended} processes ended"
 
 
 def status(context: typer.Context, *, json: JsonOption = False) -> int:

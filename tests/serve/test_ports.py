@@ -1,6 +1,8 @@
-"""Ports on loopback: free ones are found, and a wanted one is held while a service starts."""
+"""Ports on loopback: free ones are found, and a wanted one is claimed for good."""
 
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -31,24 +33,52 @@ def test_found_ports_differ() -> None:
 
 def test_a_wanted_port_is_given_if_it_is_free() -> None:
     wanted = ports.free(1)[0]
-    with ports.preferred_or_free(wanted) as port:
-        assert port == wanted
+    with ports.claim_preferred(wanted) as claim:
+        assert claim.port == wanted
 
 
 def test_another_is_given_if_somebody_listens(taken: int) -> None:
-    with ports.preferred_or_free(taken) as port:
-        assert port != taken
+    with ports.claim_preferred(taken) as claim:
+        assert claim.port != taken
 
 
-def test_a_port_that_is_held_is_not_given_twice() -> None:
+def test_a_port_that_is_claimed_is_not_given_twice() -> None:
     wanted = ports.free(1)[0]
-    with ports.preferred_or_free(wanted), ports.preferred_or_free(wanted) as port:
-        assert port != wanted
+    with ports.claim(wanted), ports.claim_preferred(wanted) as claim:
+        assert claim.port != wanted
 
 
 def test_a_port_is_given_again_when_it_is_let_go() -> None:
     wanted = ports.free(1)[0]
-    with ports.preferred_or_free(wanted):
+    with ports.claim(wanted):
         pass
-    with ports.preferred_or_free(wanted) as port:
-        assert port == wanted
+    with ports.claim(wanted) as claim:
+        assert claim.port == wanted
+
+
+def test_a_port_that_is_set_and_claimed_is_refused() -> None:
+    wanted = ports.free(1)[0]
+    with ports.claim_bound(wanted), pytest.raises(OSError, match="in use"):
+        ports.claim_bound(wanted)
+
+
+def test_a_claim_lasts_as_long_as_a_process_that_inherited_it() -> None:
+    with ports.claim_bound(ports.free(1)[0]) as claim:
+        command = [sys.executable, "-c", "input()"]
+        holder = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=claim.descriptors())
+    with pytest.raises(OSError, match="in use"):
+        ports.claim_bound(claim.port)
+    holder.communicate(b"\n")
+    with ports.claim_bound(claim.port) as again:
+        assert again.port == claim.port
+
+
+def test_on_a_bound_port_only_a_listener_that_shares_can_listen() -> None:
+    with ports.claim_bound(ports.free(1)[0]) as claim:
+        with socket.socket() as proxy:
+            proxy.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            proxy.bind((ports.LOOPBACK, claim.port))
+            proxy.listen()
+        assert not ports.is_free(claim.port)
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((ports.LOOPBACK, claim.port))
