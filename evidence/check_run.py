@@ -4,7 +4,7 @@ from itertools import pairwise
 from typing import Any
 
 from evidence import canonical, derived, seed
-from evidence.errors import NotInstalled, Unavailable
+from evidence.errors import InvalidInput, NotInstalled, Unavailable
 from evidence.pack import CONFIG, DERIVED, DESCRIPTIONS, MODEL, PROVENANCE, RUN
 from evidence.packfiles import Config, EndLine, MetricLine, ModelDescription, Provenance, StatusLine
 from evidence.records import MOVES, CheckpointAction, RunState, Split
@@ -359,10 +359,14 @@ def rebuilt_model(subject: Subject) -> Good:
         raise NotCheckable(NEEDS_TRAINERS)
     if not subject.has(MODEL):
         raise NotCheckable("the run was cancelled before it had a model")
+    if subject.is_vector:
+        raise NotCheckable("a test vector, whose model is none of the trainers'")
     try:
         expected: dict[str, Any] = subject.describe_model(subject.read_object(CONFIG))
     except (NotInstalled, Unavailable) as error:
         raise NotCheckable(error.detail) from error
+    except InvalidInput as error:
+        raise Differs(_refused_config(error)) from error
     found = subject.read_object(MODEL)
     if expected != found:
         pointer, wanted, actual = first_difference(expected, found)
@@ -376,3 +380,13 @@ def rebuilt_model(subject: Subject) -> Good:
             )
         )
     return Good(plural(len(subject.model.tensors), "tensor"))
+
+
+def _refused_config(error: InvalidInput) -> Difference:
+    return Difference(
+        f"the trainers take no such config: {error.detail}",
+        where=f"{CONFIG}, {error.field}" if error.field else CONFIG,
+        expected=error.expected or "",
+        found=error.found or "",
+        meaning="no run of this service had this config, so its model cannot be the one described",
+    )

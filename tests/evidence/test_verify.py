@@ -7,7 +7,7 @@ import pytest
 
 from evidence import canonical, digest
 from evidence.archive import FolderPack, zip_chunks
-from evidence.errors import IntegrityError, NotInstalled
+from evidence.errors import ConfigError, IntegrityError, NotInstalled
 from evidence.journal import Journal
 from evidence.pack import SEAL_FILES, PackPaths, list_files, write_manifest
 from evidence.report import Result, Verdict
@@ -408,6 +408,15 @@ def test_the_model_is_not_checked_where_tinygrad_is_absent(pack: Path) -> None:
     report = judge(pack, describe_model=describe)
     assert report.checks[11].result is Result.NOT_CHECKED
     assert report.checks[11].detail == "tinygrad is absent"
+
+
+def test_a_config_that_no_trainer_takes_is_found(pack: Path) -> None:
+    def describe(_: dict[str, Any]) -> dict[str, Any]:
+        raise ConfigError("zzz: expected one of steps, found 'zzz'", field="zzz", found="'zzz'")
+
+    found = judge(pack, describe_model=describe).checks[11]
+    assert found.result is Result.FAILED
+    assert (found.where, found.found) == ("config.json, zzz", "'zzz'")
 
 
 def test_a_zip_gives_the_same_checks_as_its_folder(pack: Path, tmp_path: Path) -> None:
