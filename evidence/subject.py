@@ -84,6 +84,8 @@ class Subject:
     """Check 4."""
     event_records: list[dict[str, Any]] = field(default_factory=list)
     """Check 4: the same as JSON."""
+    seed: str | None = None
+    """Check 6: the seed of the run, where it has one and agrees with config and data."""
     tensors: dict[int, dict[str, Shape]] = field(default_factory=dict)
     """Check 9: by step, the tensors in model.safetensors."""
 
