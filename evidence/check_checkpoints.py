@@ -1,6 +1,11 @@
 """Checks 9 and 10: the bytes of checkpoints against their records and model.json."""
 
+from collections.abc import Mapping
+
+import numpy as np
+
 from evidence import digest, tensors
+from evidence import seed as seeds
 from evidence.pack import CHECKPOINTS, MODEL, checkpoint_name, checkpoint_path
 from evidence.packfiles import CheckpointLine, TensorSpec
 from evidence.records import CHECKPOINT_FILES, CheckpointAction, FileDigest
@@ -14,12 +19,14 @@ from evidence.subject import (
     first_difference,
     plural,
 )
+from evidence.tensors import RawTensor
 
 _MODEL_FILE = "model.safetensors"
+_STATE_FILE = "state.safetensors"
 _DIGEST_OF = {
     _MODEL_FILE: "model_digest",
     "optimizer.safetensors": "optimizer_digest",
-    "state.safetensors": "state_digest",
+    _STATE_FILE: "state_digest",
 }
 
 
@@ -123,8 +130,41 @@ def _require_file(subject: Subject, record: CheckpointLine, name: str) -> None:
                 meaning=meaning,
             )
         )
+    if name == _STATE_FILE:
+        _require_state(subject, record, decoded)
     if name == _MODEL_FILE:
         subject.tensors[record.step] = {key: (t.dtype, t.shape) for key, t in decoded.items()}
+
+
+def _require_state(
+    subject: Subject, record: CheckpointLine, state: Mapping[str, RawTensor]
+) -> None:
+    """The state was taken at the step of its record, in a run of this seed.
+
+    The seed is compared where the state tells one; the step must be there.
+    """
+    expected = {"step": np.asarray(np.int64(record.step))}
+    if "seed" in state and subject.seed is not None:
+        expected["seed"] = np.asarray(np.uint64(seeds.as_integer(subject.seed)))
+    for name, value in expected.items():
+        if state.get(name) != tensors.from_numpy(value):
+            raise Differs(
+                Difference(
+                    f"checkpoint {record.step} holds the state of another {name}",
+                    where=f"{checkpoint_path(record.step, _STATE_FILE)}, tensor {name}",
+                    expected=f"{value.dtype} {value}",
+                    found=_scalar(state.get(name)),
+                    meaning="the checkpoint is another one's, put in its place with its record",
+                )
+            )
+
+
+def _scalar(tensor: RawTensor | None) -> str:
+    if tensor is None:
+        return "no such tensor"
+    if tensor.shape or tensor.dtype not in ("I64", "U64"):
+        return f"{tensor.dtype} {list(tensor.shape)}"
+    return f"{tensor.dtype} {tensors.to_numpy(tensor)}"
 
 
 def shapes(subject: Subject) -> Good:

@@ -1,13 +1,14 @@
-"""Checks 6, 7, 8, 11 and 12: the story of the run against its config."""
+"""Checks 6, 8, 11 and 12: the story of the run against its config."""
 
-from itertools import pairwise
+from datetime import timedelta
 from typing import Any
 
 from evidence import canonical, derived, seed
-from evidence.errors import NotInstalled, Unavailable
+from evidence.clock import moment
+from evidence.errors import InvalidInput, NotInstalled, Unavailable
 from evidence.pack import CONFIG, DERIVED, DESCRIPTIONS, MODEL, PROVENANCE, RUN
 from evidence.packfiles import Config, EndLine, MetricLine, ModelDescription, Provenance, StatusLine
-from evidence.records import MOVES, CheckpointAction, RunState, Split
+from evidence.records import MOVES, RunState, Split
 from evidence.schedule import learning_rate
 from evidence.subject import (
     Difference,
@@ -29,10 +30,14 @@ def story(subject: Subject) -> Good:
     provenance = _provenance(subject)
     if provenance is not None:
         _require_origin(subject, config, provenance)
+        subject.seed = provenance.seed
     moves = _require_legal_moves(subject)
     _require_ordered_attempts(subject)
     if subject.sealed:
         _require_end(subject, moves[-1], provenance)
+        if provenance is not None:
+            _require_attempts(subject, provenance)
+            _require_times(moves, provenance)
     return Good(plural(len(moves), "state"))
 
 
@@ -130,14 +135,14 @@ def _allowed_after(state: str | None) -> list[str]:
 def _require_ordered_attempts(subject: Subject) -> None:
     latest = 0
     for event in subject.events:
-        if event.attempt < latest:
+        if event.attempt not in (latest, latest + 1):
             raise Differs(
                 Difference(
-                    "an earlier attempt reports after a later one began",
+                    "the attempts do not follow one another",
                     where=f"{event_place(event)}, /attempt",
-                    expected=f"at least {latest}",
+                    expected=f"{latest} or {latest + 1}",
                     found=str(event.attempt),
-                    meaning="words of a dead trainer were taken in",
+                    meaning="words of a dead trainer were taken in, or events were removed",
                 )
             )
         latest = event.attempt
@@ -183,104 +188,69 @@ def _require_end(subject: Subject, last: StatusLine, provenance: Provenance | No
         )
 
 
-def steps(subject: Subject) -> Good:
-    """(7) Steps are consecutive and within the config, each checkpoint with one evaluation."""
-    config = subject.config
-    last = 0
-    for metric in (m for m in subject.metrics if m.split is Split.TRAIN):
-        _require_next(config, metric, after=last)
-        last = metric.step
-    evaluated = [m for m in subject.metrics if m.split is Split.TEST]
-    written = [c for c in subject.checkpoints if c.action is CheckpointAction.WRITTEN]
-    _require_evaluations(subject, [m.step for m in evaluated], [c.step for c in written])
-    _require_checkpoints(subject, config, [c.step for c in written])
-    if _succeeded(subject):
-        _require_all(config, last, subject)
-    return Good(f"{plural(last, 'step')}, {plural(len(written), 'checkpoint')}")
+def _require_attempts(subject: Subject, provenance: Provenance) -> None:
+    """Provenance tells attempts of the journal, in order, and each one that measured something.
 
-
-def _succeeded(subject: Subject) -> bool:
-    final = subject.events[-1]
-    return isinstance(final, EndLine) and final.state == RunState.SUCCEEDED
-
-
-def _require_next(config: Config, metric: MetricLine, *, after: int) -> None:
-    """Training metrics are at every multiple of metric_every, and at the last step."""
-    due = (after // config.metric_every + 1) * config.metric_every
-    expected = min(due, config.steps)
-    if after < config.steps and metric.step == expected:
+    Not each one of the journal: a trainer that died before it described itself told nothing.
+    """
+    told = [attempt.attempt for attempt in provenance.attempts]
+    known = {event.attempt for event in subject.events}
+    reported = {event.attempt for event in (*subject.metrics, *subject.checkpoints)}
+    if told == sorted(set(told)) and reported <= set(told) <= known - {0}:
         return
     raise Differs(
         Difference(
-            "the steps of the training metrics are not consecutive",
-            where=f"{event_place(metric)}, /step",
-            expected=str(expected) if after < config.steps else "no further step",
-            found=str(metric.step),
-            meaning=f"steps are missing, repeated or beyond the {config.steps} of the config",
+            f"{PROVENANCE} tells other attempts than the journal",
+            where=f"{PROVENANCE}, /attempts",
+            expected=f"of the attempts up to {max(known)}, in order, "
+            f"at least {shown(sorted(reported))}",
+            found=shown(told),
+            meaning="an attempt was added to the provenance, or taken out of it",
         )
     )
 
 
-def _require_evaluations(subject: Subject, evaluated: list[int], written: list[int]) -> None:
-    """One evaluation a checkpoint; a run that was cut off may lack the last of either."""
-    common = min(len(evaluated), len(written))
-    spare = 0 if _succeeded(subject) else 1
-    is_paired = evaluated[:common] == written[:common]
-    if is_paired and max(len(evaluated), len(written)) - common <= spare:
-        return
-    step = next(
-        (b for a, b in zip(evaluated, written, strict=False) if a != b),
-        (written + evaluated)[common] if len(written) > common else evaluated[-1],
-    )
-    raise Differs(
-        Difference(
-            f"checkpoints and evaluations do not pair at step {step}",
-            where="events.jsonl",
-            expected=f"evaluations at {shown(written)}",
-            found=f"evaluations at {shown(evaluated)}",
-            meaning="a checkpoint has no evaluation, or more than one, or none of its own",
-        )
-    )
+_TIMES_APART = timedelta(minutes=1)
+"""Most that `started` may be before, and `ended` behind, the move that it tells of."""
 
 
-def _require_checkpoints(subject: Subject, config: Config, written: list[int]) -> None:
-    """Checkpoints come in order, within the config, and as often as it promises."""
-    reached = config.steps if _succeeded(subject) else max(written, default=0)
-    promised = {*range(config.checkpoint_every, reached + 1, config.checkpoint_every)}
-    if reached == config.steps:
-        promised.add(reached)
-    missing = sorted(promised - set(written))
-    is_ordered = all(a < b for a, b in pairwise(written))
-    if is_ordered and not missing and max(written, default=0) <= config.steps:
-        return
-    raise Differs(
-        Difference(
-            f"there is no checkpoint at step {missing[0]}"
-            if missing
-            else "checkpoints are out of order, twice, or beyond the last step",
-            where="events.jsonl",
-            expected=f"one each {plural(config.checkpoint_every, 'step')}, up to {reached}",
-            found=f"checkpoints at {shown(written)}",
-            meaning="records of checkpoints were removed, added or moved",
-        )
-    )
+def _require_times(moves: list[StatusLine], provenance: Provenance) -> None:
+    """`started` is when the run first ran, `ended` when it came to its last state.
 
-
-def _require_all(config: Config, last: int, subject: Subject) -> None:
-    """A run that succeeded did every step."""
-    final = subject.events[-1]
-    assert isinstance(final, EndLine)
-    for where, found in (("the last training metric", last), ("the end event", final.step)):
-        if found != config.steps:
-            raise Differs(
-                Difference(
-                    f"the run succeeded, but {where} is not at the last step",
-                    where=event_place(final),
-                    expected=f"step {config.steps}",
-                    found=f"step {found}",
-                    meaning="fewer steps were done than the config asks for",
-                )
+    A service writes the very timestamps of those moves. So `ended` is not before `started`, unless
+    the clock of the journal went back, on which nothing rests.
+    """
+    first = next((move for move in moves if move.state == RunState.RUNNING), None)
+    if first is None:
+        raise Differs(
+            Difference(
+                "a run that never ran has a provenance",
+                where=PROVENANCE,
+                expected="no file",
+                found="a file",
+                meaning="the provenance is of another run, or the moves of this one were removed",
             )
+        )
+    assert provenance.ended is not None, "the story has an end"
+    _require_beside("started", provenance.started, first, ahead=-_TIMES_APART)
+    _require_beside("ended", provenance.ended, moves[-1], ahead=_TIMES_APART)
+
+
+def _require_beside(name: str, stamp: str, move: StatusLine, *, ahead: timedelta) -> None:
+    """Raise unless a time of the provenance is that of a move, or off by at most `ahead`."""
+    off = moment(stamp) - moment(move.timestamp)
+    if min(timedelta(0), ahead) <= off <= max(timedelta(0), ahead):
+        return
+    raise Differs(
+        Difference(
+            f"`{name}` of {PROVENANCE} does not agree with the moves of the run",
+            where=f"{PROVENANCE}, /{name}",
+            expected=f"{move.timestamp}, when it was {move.state}",
+            found=stamp,
+            meaning="the provenance tells another time than the journal",
+            see_too=event_place(move),
+        )
+    )
 
 
 def learning_rates(subject: Subject) -> Good:
@@ -359,10 +329,14 @@ def rebuilt_model(subject: Subject) -> Good:
         raise NotCheckable(NEEDS_TRAINERS)
     if not subject.has(MODEL):
         raise NotCheckable("the run was cancelled before it had a model")
+    if subject.is_vector:
+        raise NotCheckable("a test vector, whose model is none of the trainers'")
     try:
         expected: dict[str, Any] = subject.describe_model(subject.read_object(CONFIG))
     except (NotInstalled, Unavailable) as error:
         raise NotCheckable(error.detail) from error
+    except InvalidInput as error:
+        raise Differs(_refused_config(error)) from error
     found = subject.read_object(MODEL)
     if expected != found:
         pointer, wanted, actual = first_difference(expected, found)
@@ -376,3 +350,13 @@ def rebuilt_model(subject: Subject) -> Good:
             )
         )
     return Good(plural(len(subject.model.tensors), "tensor"))
+
+
+def _refused_config(error: InvalidInput) -> Difference:
+    return Difference(
+        f"the trainers take no such config: {error.detail}",
+        where=f"{CONFIG}, {error.field}" if error.field else CONFIG,
+        expected=error.expected or "",
+        found=error.found or "",
+        meaning="no run of this service had this config, so its model cannot be the one described",
+    )

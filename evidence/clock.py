@@ -24,3 +24,13 @@ def moment(stamp: str) -> datetime:
         ValueError: It is no RFC 3339 timestamp.
     """
     return datetime.fromisoformat(stamp)
+
+
+def require_moment(stamp: str) -> str:
+    """Return `stamp` if it names a moment: no 13th month, no 25th hour.
+
+    Raises:
+        ValueError: It does not.
+    """
+    moment(stamp)
+    return stamp

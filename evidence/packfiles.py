@@ -53,6 +53,8 @@ class Config(_Part):
     schedule: Schedule
     checkpoint_every: Count
     """Steps between checkpoints."""
+    keep_last: Count | None = None
+    """Checkpoints whose bytes are kept, the newest; null keeps all."""
     metric_every: Count
     """Steps between training metrics."""
 

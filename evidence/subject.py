@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from evidence import archive, canonical
+from evidence import archive, canonical, digest
 from evidence.archive import Pack
 from evidence.errors import IntegrityError, InvalidInput
-from evidence.pack import MANIFEST, SEAL_ENVELOPE, Manifest
+from evidence.pack import MANIFEST, SEAL_ENVELOPE, VECTORS, Manifest
 from evidence.packfiles import (
     CheckpointLine,
     Config,
@@ -84,6 +84,8 @@ class Subject:
     """Check 4."""
     event_records: list[dict[str, Any]] = field(default_factory=list)
     """Check 4: the same as JSON."""
+    seed: str | None = None
+    """Check 6: the seed of the run, where it has one and agrees with config and data."""
     tensors: dict[int, dict[str, Shape]] = field(default_factory=dict)
     """Check 9: by step, the tensors in model.safetensors."""
 
@@ -91,6 +93,11 @@ class Subject:
     def sealed(self) -> bool:
         """Whether there is a signature over the manifest."""
         return SEAL_ENVELOPE in self.pack.files
+
+    @property
+    def is_vector(self) -> bool:
+        """Whether this is one of the released test vectors; see `pack.VECTORS`."""
+        return self.has(MANIFEST) and digest.of_bytes(self.read(MANIFEST)) in VECTORS
 
     def require_sealed(self) -> None:
         """End the check if the pack is not sealed."""

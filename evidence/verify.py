@@ -6,7 +6,7 @@
      4  events.chain           events.jsonl is an unbroken chain from config.json on
      5  metrics.chain          metrics.jsonl is one too, and holds exactly the metric events
      6  run.story              config, provenance, seed, data, states and end agree
-     7  run.steps              steps consecutive and within the config; evaluations, checkpoints
+     7  run.steps              metrics, evaluations, checkpoints as the config puts them, in order
      8  run.learning_rate      every learning rate equals the schedule
      9  checkpoints.digests    files and states of checkpoints as recorded
     10  checkpoints.tensors    names, shapes and dtypes as in model.json
@@ -15,14 +15,14 @@
 
 Ids are stable; numbers are the order. A check that needs another one which did not pass is not
 made and says so; all others go on. The functions are in `check_files`, `check_journals`,
-`check_run` and `check_checkpoints`; each is marked with its number.
+`check_run`, `check_steps` and `check_checkpoints`; each is marked with its number.
 """
 
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 
-from evidence import check_checkpoints, check_files, check_journals, check_run
+from evidence import check_checkpoints, check_files, check_journals, check_run, check_steps
 from evidence.archive import Pack
 from evidence.errors import ServiceError
 from evidence.report import Check, Report, Result, report_of
@@ -56,7 +56,7 @@ RULES = (
     Rule(6, "run.story", "Config, provenance, seed, data and states agree",
          (4,), check_run.story),
     Rule(7, "run.steps", "Steps and checkpoints fit the config",
-         (5, 6), check_run.steps),
+         (5, 6), check_steps.steps),
     Rule(8, "run.learning_rate", "Every learning rate equals the schedule",
          (5, 6), check_run.learning_rates),
     Rule(9, "checkpoints.digests", "Checkpoints have their recorded digests",

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import numpy as np
@@ -68,7 +69,6 @@ class Run:
     state: str = "succeeded"
     lr_of: Callable[[int], float] | None = None
     stop_after: int | None = None
-    prune_before: int = 0
     data_seed: int = 1
 
 
@@ -186,7 +186,7 @@ def _train(run: Run, writer: "_Writer", x: np.ndarray, y: np.ndarray) -> Iterato
         if step == config["steps"] or step % config["checkpoint_every"] == 0:
             loss, accuracy, _ = model.evaluate(x, y)
             yield metric("test", step, loss, accuracy, None)
-            writer.checkpoint(step, model.files(step), prune=step <= run.prune_before)
+            writer.checkpoint(step, model.files(step), keep_last=config["keep_last"])
 
 
 def metric(
@@ -214,6 +214,7 @@ class _Writer:
         self.attempt = 0
         self._paths = paths
         self._clock = Clock()
+        self._kept: list[CheckpointRecord] = []
         self._events = Journal(paths.events, genesis=genesis)
         self._metrics = Journal(paths.metrics, genesis=genesis, owns_sequence=False)
 
@@ -226,17 +227,20 @@ class _Writer:
     def status(self, state: str, previous: str | None) -> None:
         self.event({"kind": "status", "state": state, "previous": previous, "reason": "a test"})
 
-    def checkpoint(self, step: int, state: dict[str, dict[str, RawTensor]], *, prune: bool) -> None:
+    def checkpoint(
+        self, step: int, state: dict[str, dict[str, RawTensor]], *, keep_last: int | None
+    ) -> None:
         taken = make_checkpoint(step, state, self._clock)
         folder = self._paths.checkpoints / checkpoint_name(step)
-        if not prune:
-            folder.mkdir(parents=True)
-            for name, data in taken.files.items():
-                (folder / name).write_bytes(data)
-        plain = taken.record.model_dump(mode="json")
-        self.event(plain)
-        if prune:
-            self.event({**plain, "action": "pruned"})
+        folder.mkdir(parents=True)
+        for name, data in taken.files.items():
+            (folder / name).write_bytes(data)
+        self._kept.append(taken.record)
+        self.event(taken.record.model_dump(mode="json"))
+        for record in self._kept[: -keep_last if keep_last else 0]:
+            self.event({**record.model_dump(mode="json"), "action": "pruned"})
+            rmtree(self._paths.checkpoints / checkpoint_name(record.step))
+            self._kept.remove(record)
 
     def close(self) -> None:
         self._events.close()

@@ -13,7 +13,7 @@ from tests.evidence.genuine import Run
 
 def main(folder: Path) -> None:
     """Train, write and seal a small pack with one pruned checkpoint."""
-    genuine.write(folder, Run(prune_before=2))
+    genuine.write(folder, Run(config={**genuine.CONFIG, "keep_last": 2}))
     finalise(folder, genuine.fixed_key(), run_id=genuine.RUN_ID)
 
 

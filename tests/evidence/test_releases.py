@@ -1,10 +1,12 @@
 from pathlib import Path
 from shutil import copytree, rmtree
+from typing import Any
 
 import pytest
 
 from evidence import canonical, digest, journal, seed, tensors
-from evidence.pack import list_files
+from evidence.errors import ConfigError
+from evidence.pack import VECTORS, list_files
 from evidence.report import Result, Verdict
 from evidence.seal import finalise
 from evidence.verify import RULES
@@ -21,6 +23,19 @@ def test_a_pack_of_every_release_still_verifies(pack: Path) -> None:
     report = judge(pack, public_key=genuine.fixed_key().public)
     assert report.verdict is Verdict.PASSED
     assert sum(check.result is Result.PASSED for check in report.checks) >= 11
+
+
+def test_a_vector_is_not_asked_for_a_model_of_the_trainers(tmp_path: Path) -> None:
+    def refuse(_: dict[str, Any]) -> dict[str, Any]:
+        raise ConfigError("dataset: expected 'mnist', found 'synthetic'")
+
+    vector = RELEASES / "0.1.0"
+    assert judge(vector, describe_model=refuse).verdict is Verdict.PASSED
+    forged = Path(copytree(vector, tmp_path / "forged"))
+    later = {"timestamp": "2026-01-31T12:00:20.000Z"}
+    genuine.rewrite_events(forged, lambda records: records[-1].update(later))
+    finalise(forged, genuine.fixed_key(), run_id=genuine.RUN_ID)
+    assert judge(forged, describe_model=refuse).checks[11].result is Result.FAILED
 
 
 def test_there_is_a_pack_of_the_first_release() -> None:
@@ -52,6 +67,10 @@ def test_the_seal_of_the_vector_is_made_again_to_the_same_bytes(tmp_path: Path) 
     assert {p: (again / p).read_bytes() for p in list_files(pack)} == {
         p: (pack / p).read_bytes() for p in list_files(pack)
     }
+
+
+def test_only_packs_of_this_folder_are_vectors() -> None:
+    assert {digest.of_file(pack / "manifest.json") for pack in PACKS} == VECTORS
 
 
 def test_the_document_has_every_check() -> None:

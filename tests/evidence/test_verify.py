@@ -7,7 +7,7 @@ import pytest
 
 from evidence import canonical, digest
 from evidence.archive import FolderPack, zip_chunks
-from evidence.errors import IntegrityError, NotInstalled
+from evidence.errors import ConfigError, IntegrityError, NotInstalled
 from evidence.journal import Journal
 from evidence.pack import SEAL_FILES, PackPaths, list_files, write_manifest
 from evidence.report import Result, Verdict
@@ -44,6 +44,10 @@ def sealed(root: Path, key: SigningKey, run: Run | None = None) -> Path:
     genuine.write(root, run)
     finalise(root, key, run_id=(run or Run()).run_id)
     return root
+
+
+def pruning(*, keep_last: int) -> Run:
+    return Run(config={**genuine.CONFIG, "keep_last": keep_last})
 
 
 def test_a_genuine_pack_passes(pack: Path) -> None:
@@ -136,7 +140,7 @@ def test_a_metric_that_no_event_told_is_found(pack: Path, key: SigningKey) -> No
 def test_a_checkpoint_hidden_behind_another_record_is_found(
     tmp_path: Path, key: SigningKey
 ) -> None:
-    root = genuine.write(tmp_path / "pack", Run(prune_before=2))
+    root = genuine.write(tmp_path / "pack", pruning(keep_last=2))
 
     def hide(records: list[dict[str, Any]]) -> None:
         pruned = next(r for r in records if r.get("action") == "pruned")
@@ -280,6 +284,8 @@ def test_a_false_run_is_found_though_the_service_key_signs_it(
         (lambda r: r[1].update(previous="failed"), "run.story"),
         (lambda r: r[-1].update(state="cancelled"), "run.story"),
         (lambda r: r[5].update(attempt=3), "run.story"),
+        (lambda r: [e.update(attempt=7) for e in r[2:]], "run.story"),
+        (lambda r: r[2].update(timestamp="9999-99-99T99:99:99.999Z"), "events.chain"),
         (lambda r: r.append({**r[2], "step": 7}), "run.story"),
         (lambda r: r[2].update(accuracy=1.5), "events.chain"),
         (lambda r: r[2].update(surprise=1), "events.chain"),
@@ -310,6 +316,62 @@ def test_a_seed_that_was_chosen_is_found(pack: Path, key: SigningKey) -> None:
     assert check(pack, "run.story").where == "provenance.json, /seed"
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "where"),
+    [
+        ("started", "1999-01-01T00:00:00.000Z", "/started"),
+        ("started", "2026-01-31T12:00:01.000Z", "/started"),
+        ("started", "0001-01-01T00:00:00.000Z", "/started"),
+        ("ended", "1998-01-01T00:00:00.000Z", "/ended"),
+        ("ended", "2026-01-31T12:00:00.750Z", "/ended"),
+        ("ended", "9999-12-31T23:59:59.999Z", "/ended"),
+        ("ended", "9999-99-99T99:99:99.999Z", "/ended"),
+        ("started", "2026-02-29T12:00:00.000Z", "/started"),
+        ("attempts", [{"attempt": 99}], "/attempts"),
+        ("attempts", [{"attempt": 1}, {"attempt": 1}], "/attempts"),
+        ("attempts", [{"attempt": 1}, {"attempt": 2}], "/attempts"),
+    ],
+)
+def test_a_provenance_that_the_journal_contradicts_is_found(
+    field: str, value: Any, where: str, pack: Path, key: SigningKey
+) -> None:
+    path = pack / "provenance.json"
+    forged = {**canonical.decode_object(path.read_bytes()), field: value}
+    path.write_bytes(canonical.encode(forged))
+    finalise(pack, key, run_id=genuine.RUN_ID)
+    assert failed(pack)[0] == "run.story"
+    assert check(pack, "run.story").where == f"provenance.json, {where}"
+
+
+def lose_the_first_attempt(records: list[dict[str, Any]]) -> None:
+    for record in records[2:]:
+        record["attempt"] = 2
+    lost = {"kind": "log", "level": "warning", "name": "trainer_lost", "message": "it died"}
+    records.insert(2, {**lost, "attempt": 2, "timestamp": records[1]["timestamp"], "step": None})
+
+
+@pytest.mark.parametrize(("told", "expected"), [([2], []), ([1, 2], []), ([1], ["run.story"])])
+def test_provenance_tells_each_attempt_that_measured(
+    told: list[int], expected: list[str], pack: Path, key: SigningKey
+) -> None:
+    path = pack / "provenance.json"
+    attempts = [{"attempt": attempt} for attempt in told]
+    forged = {**canonical.decode_object(path.read_bytes()), "attempts": attempts}
+    path.write_bytes(canonical.encode(forged))
+    genuine.rewrite_events(pack, lose_the_first_attempt)
+    finalise(pack, key, run_id=genuine.RUN_ID)
+    assert failed(pack) == expected
+
+
+def test_a_provenance_of_a_run_that_never_ran_is_found(tmp_path: Path, key: SigningKey) -> None:
+    root = genuine.write(tmp_path / "pack", Run(state="cancelled"))
+    genuine.rewrite_events(root, keep_the_queue)
+    for path in root.glob("checkpoints/*/*"):
+        path.unlink()
+    finalise(root, key, run_id=genuine.RUN_ID)
+    assert failed(root) == ["run.story"]
+
+
 def test_a_pack_under_another_run_id_is_found(pack: Path, key: SigningKey) -> None:
     finalise(pack, key, run_id="renamed")
     assert check(pack, "run.story").found == genuine.RUN_ID
@@ -326,7 +388,7 @@ def test_other_tensors_than_described_are_found(pack: Path, key: SigningKey) -> 
 
 
 def test_pruned_checkpoints_are_said_and_pass(tmp_path: Path, key: SigningKey) -> None:
-    root = sealed(tmp_path / "pack", key, Run(prune_before=3))
+    root = sealed(tmp_path / "pack", key, pruning(keep_last=2))
     assert judge(root).verdict is Verdict.PASSED
     assert check(root, "checkpoints.digests").detail == "1 pruned"
 
@@ -344,15 +406,15 @@ def test_a_cancelled_run_passes(tmp_path: Path, key: SigningKey) -> None:
     assert judge(root).verdict is Verdict.PASSED
 
 
+def keep_the_queue(records: list[dict[str, Any]]) -> None:
+    records[1:] = [
+        {**records[1], "state": "cancelled", "attempt": 0},
+        {**records[-1], "step": 0, "attempt": 0},
+    ]
+
+
 def test_a_run_cancelled_in_the_queue_passes(tmp_path: Path, key: SigningKey) -> None:
     root = genuine.write(tmp_path / "pack", Run(state="cancelled"))
-
-    def keep_the_queue(records: list[dict[str, Any]]) -> None:
-        records[1:] = [
-            {**records[1], "state": "cancelled", "attempt": 0},
-            {**records[-1], "step": 0, "attempt": 0},
-        ]
-
     genuine.rewrite_events(root, keep_the_queue)
     for path in [*root.glob("checkpoints/*/*"), root / "model.json", root / "provenance.json"]:
         path.unlink()
@@ -408,6 +470,15 @@ def test_the_model_is_not_checked_where_tinygrad_is_absent(pack: Path) -> None:
     report = judge(pack, describe_model=describe)
     assert report.checks[11].result is Result.NOT_CHECKED
     assert report.checks[11].detail == "tinygrad is absent"
+
+
+def test_a_config_that_no_trainer_takes_is_found(pack: Path) -> None:
+    def describe(_: dict[str, Any]) -> dict[str, Any]:
+        raise ConfigError("zzz: expected one of steps, found 'zzz'", field="zzz", found="'zzz'")
+
+    found = judge(pack, describe_model=describe).checks[11]
+    assert found.result is Result.FAILED
+    assert (found.where, found.found) == ("config.json, zzz", "'zzz'")
 
 
 def test_a_zip_gives_the_same_checks_as_its_folder(pack: Path, tmp_path: Path) -> None:
