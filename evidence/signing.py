@@ -7,11 +7,11 @@ in-toto Attestation Framework v1 (in-toto/attestation), RFC 8032.
 
 import base64
 import binascii
+import logging
 import os
 import stat
 import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,6 +22,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from evidence import canonical, digest
 from evidence.errors import BadSignature, ConfigError, InvalidInput
 from evidence.files import TEMPORARY_PREFIX, fsync_folder, no_space_as_storage_full
+
+log = logging.getLogger(__name__)
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 """What a DSSE envelope of ours holds."""
@@ -116,8 +118,10 @@ class SigningKey:
         if not path.exists():
             _create(path)
         key = cls(_load(path))
-        with suppress(OSError):
+        try:
             _publish(key.public, path.with_suffix(PUBLIC_SUFFIX))
+        except OSError as error:
+            log.warning("public_key_not_written: %s", error.strerror)
         return key
 
     def sign(self, data: bytes) -> bytes:

@@ -74,7 +74,7 @@ def _asking_why_it_waits(client: Client, run: Progress) -> Iterator[None]:
             try:
                 run.waits_for = client.run(run.run_id)["pending_reason"] or ""
             except (ServiceError, RuntimeError):  # away, or this client was closed meanwhile
-                continue
+                run.waits_for = ""
 
     threading.Thread(target=ask, daemon=True).start()
     try:

@@ -47,6 +47,11 @@ REQUEST: dict[str, Any] = {
 Result = tuple[list[tuple[str, str]], list[tuple[Any, ...]]]
 
 
+def lasting_port() -> int:
+    """Return a free port that the system gives to nobody meanwhile: below those for connections."""
+    return next(port for port in range(21_000 + os.getpid() % 5_000, 32_000) if ports.is_free(port))
+
+
 class Restartable:
     """A service of its own that comes back on the same port, with the same files."""
 
@@ -54,7 +59,7 @@ class Restartable:
         self._make = make_service
         self._home = home
         self._variables: dict[str, str | None] = {
-            "ZEROPOINT_PORT": str(ports.free(1)[0]),
+            "ZEROPOINT_PORT": str(lasting_port()),
             **variables,
         }
         self.service = self._start()
