@@ -5,6 +5,8 @@
     foreign      a prepared primitive as a kernel in tinygrad's graph
     matmul       matrix products with gradients
     convolution  convolutions with gradients
+    compiled     kernels of our own in C, rows shared out over threads
+    softmax, activation, normalisation    attention's weights, gelu, batch norm: one pass each
 
 A kernel that fails leaves a status behind, which `foreign.require_success` raises as an error.
 """
