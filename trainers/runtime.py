@@ -160,7 +160,11 @@ def _wrapper(zig: Path, cache: Path) -> Path:
 
 
 def _node_key(compiler: str | None) -> str:
-    facts = {"cpu": _cpu_facts(), "compiler": _compiler_version(compiler or "")}
+    facts = {
+        "cpu": _cpu_facts(),
+        "compiler": _compiler_version(compiler or ""),
+        "tinygrad": version("tinygrad"),  # whose flags for the compiler are not in its own key
+    }
     return digest.of_record(facts)[:16]
 
 
