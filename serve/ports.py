@@ -13,6 +13,8 @@ PREFERRED_HTTP = 8000
 PREFERRED_DASHBOARD = 8265
 LOOPBACK = "127.0.0.1"
 
+_CONNECT_S = 2.0
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:
@@ -41,13 +43,30 @@ class Claim:
 
 def is_free(port: int, host: str = LOOPBACK) -> bool:
     """Return whether a server could bind `port` on an address of this machine now."""
+    return _can_bind(port, host, socket.SO_REUSEADDR)
+
+
+def _can_bind(port: int, host: str, option: int) -> bool:
     with socket.socket(_family(host)) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.setsockopt(socket.SOL_SOCKET, option, 1)
         try:
             probe.bind((host, port))
         except OSError:
             return False
     return True
+
+
+def _is_only_lingering(port: int, host: str) -> bool:
+    """Return whether nothing is left on a port but connections of a proxy that was killed.
+
+    They linger for a minute. They keep a plain socket from binding, but not the next proxy. Another
+    service that has bound the port without listening yet is told by its name, not here.
+    """
+    if sys.platform != "linux" or not _can_bind(port, host, socket.SO_REUSEPORT):
+        return False
+    with socket.socket(_family(host)) as probe:
+        probe.settimeout(_CONNECT_S)
+        return probe.connect_ex((host, port)) == errno.ECONNREFUSED
 
 
 def free(count: int) -> list[int]:
@@ -68,7 +87,7 @@ def claim(port: int, host: str = LOOPBACK) -> Claim:
     with ExitStack() as held:
         named = _named(port)
         held.enter_context(named)
-        if not is_free(port, host):
+        if not (is_free(port, host) or _is_only_lingering(port, host)):
             raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
         held.pop_all()
         return named

@@ -82,3 +82,19 @@ def test_on_a_bound_port_only_a_listener_that_shares_can_listen() -> None:
         assert not ports.is_free(claim.port)
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection((ports.LOOPBACK, claim.port))
+
+
+def test_lingering_connections_of_a_server_that_is_gone_do_not_hold_its_port() -> None:
+    with socket.socket() as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        port = server.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)):
+            accepted, _ = server.accept()
+            with pytest.raises(OSError, match="in use"):
+                ports.claim(port)
+            accepted.close()  # first: the connection lingers on this side
+    assert not ports.is_free(port)
+    with ports.claim_bound(port) as claim:
+        assert claim.port == port
