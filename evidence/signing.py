@@ -7,6 +7,7 @@ in-toto Attestation Framework v1 (in-toto/attestation), RFC 8032.
 
 import base64
 import binascii
+import logging
 import os
 import stat
 import tempfile
@@ -20,13 +21,18 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from evidence import canonical, digest
 from evidence.errors import BadSignature, ConfigError, InvalidInput
-from evidence.files import fsync_folder, no_space_as_storage_full
+from evidence.files import TEMPORARY_PREFIX, fsync_folder, no_space_as_storage_full
+
+log = logging.getLogger(__name__)
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 """What a DSSE envelope of ours holds."""
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 """`_type` of an in-toto Statement v1."""
+
+PUBLIC_SUFFIX = ".pub"
+"""Suffix of the file with the public key, beside the private one."""
 
 _ENVELOPE_FIELDS = {"payload", "payloadType", "signatures"}
 _SIGNATURE_FIELDS = {"keyid", "sig"}
@@ -100,7 +106,9 @@ class SigningKey:
     def open_or_create(cls, path: Path) -> Self:
         """Read the key at `path`, or make one there that only its owner can read.
 
-        Of several processes that make it at once, one wins and all return its key.
+        Of several processes that make it at once, one wins and all return its key. Its public half
+        is written beside it, with the suffix .pub, for whoever verifies; where a full or
+        read-only disk does not take it, the log says so, since a service can sign without.
 
         Raises:
             ConfigError: The file can be read by others, or holds no Ed25519 private key.
@@ -109,11 +117,45 @@ class SigningKey:
         """
         if not path.exists():
             _create(path)
-        return cls(_load(path))
+        key = cls(_load(path))
+        try:
+            _publish(key.public, path.with_suffix(PUBLIC_SUFFIX))
+        except OSError as error:
+            log.warning("public_key_not_written: %s", error)
+        return key
 
     def sign(self, data: bytes) -> bytes:
         """Return the 64 bytes of the Ed25519 signature over `data`."""
         return self._key.sign(data)
+
+
+def public_key_of(path: Path) -> PublicKey | None:
+    """Return the public half of the signing key at `path`, or None where there is no key.
+
+    Raises:
+        ConfigError: The private key had to be read, and may not be used; see `open_or_create`.
+        InvalidInput: The file with the public key holds none.
+        OSError: A file cannot be read.
+    """
+    public = path.with_suffix(PUBLIC_SUFFIX)
+    if public.exists():
+        return PublicKey.from_pem(public.read_bytes())
+    return SigningKey(_load(path)).public if path.exists() else None
+
+
+def _publish(key: PublicKey, path: Path) -> None:
+    """Write a public key for everyone to read, unless it is there."""
+    if path.exists() and path.read_bytes() == key.pem:
+        return
+    descriptor, temporary = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(key.pem)
+            os.fchmod(file.fileno(), 0o644)
+        Path(temporary).replace(path)
+    except OSError:
+        Path(temporary).unlink(missing_ok=True)
+        raise
 
 
 def _create(path: Path) -> None:
@@ -125,7 +167,7 @@ def _create(path: Path) -> None:
     )
     with no_space_as_storage_full(path.name):
         # mkstemp opens with O_CREAT | O_EXCL and mode 0600.
-        descriptor, temporary = tempfile.mkstemp(prefix=".writing-", dir=path.parent)
+        descriptor, temporary = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=path.parent)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(pem)

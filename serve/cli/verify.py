@@ -2,6 +2,7 @@
 
 import re
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,7 @@ import typer
 from evidence.archive import Pack, open_pack
 from evidence.errors import NotFound
 from evidence.report import Report, as_text
-from evidence.signing import PublicKey
+from evidence.signing import PublicKey, public_key_of
 from evidence.verify import RULES, Verification
 from serve import local
 from serve.cli import connection, documents, options, phases, rebuild, units
@@ -18,6 +19,21 @@ from serve.cli.options import ExitCode, JsonOption, Options, RunArgument
 from serve.cli.terminal import Terminal
 
 _RUN_ID = re.compile(r"[0-9a-f]{12}")
+_SERVICE_KEY = Path("keys") / "service.key"
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """Which key must have signed."""
+
+    key: PublicKey | None
+    """None accepts any."""
+    why: str
+    """What to call the key that signed."""
+
+
+ANYONE = Trust(None, "a key that nothing here vouches for; --public-key names one")
+"""Where nobody said whom to trust."""
 
 
 def verify(
@@ -33,20 +49,24 @@ def verify(
 ) -> int:
     """Make every check of an evidence pack and print the report.
 
-    A run's id is looked up below $EVIDENCE_ROOT, or fetched from the service of --url.
+    A run's id is looked up below $EVIDENCE_ROOT, and must be signed by the key of this service; or
+    it is fetched from the service of --url. For any other pack, --public-key says whom to trust.
     Exits with 0 passed, 1 a check failed, 2 no such pack, 4 cannot tell (not sealed).
     """
     given = options.of(context)
-    key = PublicKey.from_pem(public_key.read_bytes()) if public_key else None
     with tempfile.TemporaryDirectory(prefix="zpctl-") as scratch:
-        path = _locate(given, pack, scratch=Path(scratch))
+        path, trust = _locate(given, pack, scratch=Path(scratch))
+        if public_key is not None:
+            trust = Trust(PublicKey.from_pem(public_key.read_bytes()), "the given key")
         with open_pack(path) as held:
-            report = make_checks(held, given.terminal, public_key=key, scratch=Path(scratch))
+            report = make_checks(held, given.terminal, public_key=trust.key, scratch=Path(scratch))
     if json:
         documents.print_document(given.terminal, report.model_dump(mode="json"))
     else:
         text = as_text(report, colour=given.terminal.is_out_coloured)
         given.terminal.result(text.rstrip("\n"))
+        if report.key_id is not None:
+            given.terminal.result(f"It is {trust.why}.")
     return report.exit_code
 
 
@@ -101,24 +121,30 @@ def _check_name(done: int) -> str:
     return f"check {rule.number} of {len(RULES)}: {rule.title}"
 
 
-def _locate(given: Options, pack: str, *, scratch: Path) -> Path:
-    """Return the path of the pack that an argument names.
+def _locate(given: Options, pack: str, *, scratch: Path) -> tuple[Path, Trust]:
+    """Return the path of the pack that an argument names, and whose key must be on it.
 
     Raises:
         NotFound: There is none.
     """
     if Path(pack).exists() or not _RUN_ID.fullmatch(pack):
-        return Path(pack)
+        return Path(pack), ANYONE
     if given.url is not None:
         path = scratch / f"{pack}.zip"
         with connection.connect(given) as client:
             client.download_evidence(pack, path)
-        return path
+        return path, ANYONE
     settings = connection.settings()
     service = local.find(settings.home)
     roots = [settings.evidence_root, *([Path(service.evidence_root)] if service else [])]
     for root in roots:
         path = root / "training" / pack
         if path.is_dir():
-            return path
+            return path, _trust_in_service(settings.home)
     raise NotFound(f"there is no run {pack} below {roots[0]}", found=pack)
+
+
+def _trust_in_service(home: Path) -> Trust:
+    """Return trust in the key of the service of a home, if it has one."""
+    key = public_key_of(home / _SERVICE_KEY)
+    return ANYONE if key is None else Trust(key, "the key of this service")

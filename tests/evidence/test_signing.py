@@ -18,6 +18,7 @@ from evidence.signing import (
     PublicKey,
     SigningKey,
     pre_authentication_encoding,
+    public_key_of,
     sign_statement,
     statement,
     verify_envelope,
@@ -127,7 +128,36 @@ def test_a_key_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None:
     key = SigningKey.open_or_create(path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert SigningKey.open_or_create(path).key_id == key.key_id
-    assert [p.name for p in tmp_path.iterdir()] == ["service.key"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["service.key", "service.pub"]
+
+
+def test_the_public_half_lies_beside_the_key_for_everyone(tmp_path: Path) -> None:
+    path, public = tmp_path / "service.key", tmp_path / "service.pub"
+    assert public_key_of(path) is None
+    key = SigningKey.open_or_create(path)
+    assert stat.S_IMODE(public.stat().st_mode) == 0o644
+    assert PublicKey.from_pem(public.read_bytes()).key_id == key.key_id
+    public.write_bytes(SigningKey.open_or_create(tmp_path / "other").public.pem)
+    SigningKey.open_or_create(path)
+    assert public.read_bytes() == key.public.pem
+
+
+def test_the_public_half_is_had_from_a_key_of_an_older_version(tmp_path: Path) -> None:
+    path = tmp_path / "service.key"
+    key = SigningKey.open_or_create(path)
+    path.with_suffix(".pub").unlink()
+    found = public_key_of(path)
+    assert found is not None
+    assert found.key_id == key.key_id
+
+
+def test_a_key_without_room_for_its_public_half_still_signs(tmp_path: Path) -> None:
+    path = tmp_path / "service.key"
+    key_id = SigningKey.open_or_create(path).key_id
+    path.with_suffix(".pub").unlink()
+    path.with_suffix(".pub").mkdir()
+    assert SigningKey.open_or_create(path).key_id == key_id
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["service.key", "service.pub"]
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o644])
