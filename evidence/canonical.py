@@ -23,6 +23,9 @@ _OTHER_NUMBER = re.compile(r"(?<=[:,\[])-?\d+(?:\.\d+)?(?:e[+-]\d+|(?<=\.0))(?=[
 _OTHER_NUMBER_SIGNS = ("e-", "e+", ".0,", ".0}", ".0]")
 """Where none of these stands, there is no _OTHER_NUMBER; far quicker than the pattern."""
 
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+"""May be half of a surrogate pair; nothing else can bring one into a value."""
+
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
@@ -30,19 +33,22 @@ def encode(value: object) -> bytes:
     """Return the canonical JSON of `value`: UTF-8, sorted keys, no white space, no newline.
 
     Raises:
-        InvalidInput: `value` holds NaN, an infinity, an integer beyond 2**53 - 1, or a type that
-            JSON does not have.
+        InvalidInput: `value` holds NaN, an infinity, an integer beyond 2**53 - 1, half a surrogate
+            pair, or a type that JSON does not have.
 
     Source: RFC 8785 §3.2.
     """
     try:
         return rfc8785.dumps(value)  # type: ignore[arg-type]  # its type is narrower than it checks
-    except (rfc8785.CanonicalizationError, RecursionError) as error:
+    except (rfc8785.CanonicalizationError, RecursionError, UnicodeEncodeError) as error:
         raise InvalidInput(f"a record cannot be written as canonical JSON: {error}") from error
 
 
 def decode(data: bytes) -> Any:
-    """Return the value of JSON `data`; duplicate keys, NaN and infinities are refused.
+    """Return the value of JSON `data`.
+
+    Refused are duplicate keys, NaN, infinities, and escapes of half a surrogate pair, which are no
+    characters and have no UTF-8 (RFC 8785 §3.2.2.2).
 
     A number that a float64 cannot hold as an integer (RFC 8785 writes 1e16 with 17 digits) is
     returned as a float, so that `encode` gives the same bytes again.
@@ -52,15 +58,18 @@ def decode(data: bytes) -> Any:
     """
     parse_int = _parse_integer if _LONG_INTEGER.search(b":" + data) else None
     try:
-        return json.loads(
+        value = json.loads(
             data.decode("utf-8"),
             object_pairs_hook=_unique_pairs,
             parse_constant=_refuse_constant,
             parse_float=_parse_float,
             parse_int=parse_int,
         )
+        if _SURROGATE.search(data):
+            _ENCODER.encode(value).encode("utf-8")
     except (ValueError, RecursionError) as error:
         raise InvalidInput(f"expected JSON in UTF-8, found: {error}") from error
+    return value
 
 
 def decode_object(data: bytes) -> dict[str, Any]:
@@ -99,7 +108,7 @@ def _is_plainly_canonical(data: bytes, value: object) -> bool:
     plain = _ENCODER.encode(value)
     if any(sign in plain for sign in _OTHER_NUMBER_SIGNS):
         plain = _OTHER_NUMBER.sub(_spell_number, plain)
-    return plain.encode("utf-8", "surrogatepass") == data
+    return plain.encode() == data
 
 
 def _spell_number(match: re.Match[str]) -> str:

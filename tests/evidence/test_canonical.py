@@ -152,3 +152,19 @@ def test_nesting_without_end_is_refused() -> None:
 def test_only_an_object_is_an_object() -> None:
     with pytest.raises(InvalidInput, match="found list"):
         canonical.decode_object(b"[]")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b'{"\\ud800":1}', b'{"a":"\\ud800"}', b'["\\uDC00\\uD800"]', b'{"a":{"b":["x\\uDfFf"]}}'],
+)
+def test_half_a_surrogate_pair_is_no_json(data: bytes) -> None:
+    with pytest.raises(InvalidInput, match="surrogates not allowed"):
+        canonical.decode(data)
+    with pytest.raises(InvalidInput):
+        canonical.encode(json.loads(data))
+
+
+@pytest.mark.parametrize("data", [b'"\\ud83d\\ude00"', b'"\\\\ud800"'])
+def test_whole_pairs_and_escaped_backslashes_are_taken(data: bytes) -> None:
+    assert canonical.decode(data) == json.loads(data)
