@@ -13,6 +13,7 @@ from pathlib import Path
 from evidence import canonical
 from evidence.archive import open_pack
 from evidence.errors import IntegrityError, ServiceError
+from evidence.printable import printable
 from evidence.report import as_text
 from evidence.signing import PublicKey
 from evidence.verify import verify
@@ -65,7 +66,7 @@ def _wants_colour() -> bool:
 
 def _explained(cause: str, cure: str | None) -> str:
     help_text = cure or "python -m evidence verify --help"
-    return f"error: cannot verify the pack\ncause: {cause}\nhelp:  {help_text}"
+    return f"error: cannot verify the pack\ncause: {printable(cause)}\nhelp:  {help_text}"
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from typing import IO, BinaryIO, Protocol, cast
 from evidence import canonical
 from evidence.errors import IntegrityError, InvalidInput, NotFound, TooLarge
 from evidence.pack import JOURNALS, STATUS, is_sealed, list_files
+from evidence.printable import printable
 
 MAX_MEMBERS = 100_000
 """Most files in a zip."""
@@ -65,7 +66,7 @@ class FolderPack:
     """
 
     def __init__(self, root: Path) -> None:
-        self.name = root.resolve().name
+        self.name = printable(root.resolve().name)
         self.files = _snapshot(root)
         self._root = root
 
@@ -96,7 +97,7 @@ class ZipPack:
     def __init__(
         self, file: BinaryIO, *, name: str, max_total_bytes: int = MAX_TOTAL_BYTES
     ) -> None:
-        self.name = name
+        self.name = name = printable(name)
         self._file = file
         try:
             self._zip = zipfile.ZipFile(file)
@@ -110,7 +111,9 @@ class ZipPack:
             if member.is_dir():
                 continue
             if member.filename in self.files:
-                raise IntegrityError(f"{name}: {member.filename} stands twice in the zip")
+                raise IntegrityError(
+                    f"{name}: {printable(member.filename)} stands twice in the zip"
+                )
             self.files[member.filename] = member.file_size
 
     def open(self, path: str) -> BinaryIO:
@@ -205,9 +208,10 @@ def _require_plain(name: str, member: zipfile.ZipInfo) -> None:
         raise IntegrityError(f"{name}: {path!r} leads out of the pack")
     kind = stat.S_IFMT(member.external_attr >> 16)
     if kind not in {0, stat.S_IFREG, stat.S_IFDIR}:
-        raise IntegrityError(f"{name}: {path} is a link or a device")
+        raise IntegrityError(f"{name}: {printable(path)} is a link or a device")
     if member.flag_bits & _ENCRYPTED or member.compress_type not in _COMPRESSIONS:
-        raise IntegrityError(f"{name}: {path} is encrypted, or compressed in an unknown way")
+        shown = printable(path)
+        raise IntegrityError(f"{name}: {shown} is encrypted, or compressed in an unknown way")
 
 
 class _Spool(io.RawIOBase):

@@ -22,6 +22,7 @@ from pydantic import Field
 from evidence import canonical, digest
 from evidence.errors import IntegrityError, InvalidInput
 from evidence.files import TEMPORARY_PREFIX, write_atomic
+from evidence.printable import printable
 from evidence.records import CHECKPOINT_FILES, Digest, FileDigest, Record
 
 VERSION = 1
@@ -164,7 +165,9 @@ def _walk(folder: Path, prefix: str) -> Iterator[tuple[str, int]]:
             elif entry.is_file(follow_symlinks=False):
                 yield path, entry.stat(follow_symlinks=False).st_size
             else:
-                raise IntegrityError(f"{path}: expected a regular file, found a link or a device")
+                raise IntegrityError(
+                    f"{printable(path)}: expected a regular file, found a link or a device"
+                )
 
 
 def inventory(root: Path) -> list[tuple[str, FileDigest]]:
