@@ -35,6 +35,8 @@ _CHUNK_BYTES = 1 << 20
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENCRYPTED = 1
+_DEFLATE_RATIO = 1032
+"""Source: zlib, technical details, "Maximum compression factor"."""
 
 
 class Pack(Protocol):
@@ -178,16 +180,21 @@ def open_pack(path: Path) -> Iterator[Pack]:
 def read(pack: Pack, path: str) -> bytes:
     """Return the bytes of one file; a journal up to where it ended when the pack was opened.
 
+    Memory is taken for the size that the pack listed, and no more.
+
     Raises:
         NotFound: There is no such file.
         TooLarge: It has more than MAX_FILE_BYTES.
-        IntegrityError: The zip is damaged there.
+        IntegrityError: It grew since the pack was opened, or the zip is damaged there.
     """
     size = pack.files.get(path, 0)
     if size > MAX_FILE_BYTES:
         raise TooLarge(f"{path}: expected at most {MAX_FILE_BYTES} bytes, found {size}")
     with pack.open(path) as file:
-        return file.read(size if path in JOURNALS else MAX_FILE_BYTES)
+        data = file.read(size if path in JOURNALS else size + 1)
+    if len(data) > size:
+        raise IntegrityError(f"{path}: expected {size} bytes, found more: it grew meanwhile")
+    return data
 
 
 def _require_bounded(name: str, members: list[zipfile.ZipInfo], max_total_bytes: int) -> None:
@@ -209,9 +216,21 @@ def _require_plain(name: str, member: zipfile.ZipInfo) -> None:
     kind = stat.S_IFMT(member.external_attr >> 16)
     if kind not in {0, stat.S_IFREG, stat.S_IFDIR}:
         raise IntegrityError(f"{name}: {printable(path)} is a link or a device")
+    if member.file_size > _most_bytes(member):
+        raise IntegrityError(
+            f"{name}: {printable(path)} claims {member.file_size} bytes, more than its "
+            f"{member.compress_size} in the zip can give"
+        )
     if member.flag_bits & _ENCRYPTED or member.compress_type not in _COMPRESSIONS:
         shown = printable(path)
         raise IntegrityError(f"{name}: {shown} is encrypted, or compressed in an unknown way")
+
+
+def _most_bytes(member: zipfile.ZipInfo) -> int:
+    """Return the most bytes that what is stored of a member can become."""
+    if member.compress_type == zipfile.ZIP_STORED:
+        return member.compress_size
+    return member.compress_size * _DEFLATE_RATIO
 
 
 class _Spool(io.RawIOBase):
