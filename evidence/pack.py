@@ -63,6 +63,15 @@ SEAL_FILES = (SEAL_ENVELOPE, SEAL_KEY)
 UNLISTED = (MANIFEST, MANIFEST_SHA256, *SEAL_FILES)
 """Files of a pack that its manifest does not list."""
 
+MAX_DOCUMENT_BYTES = 4 << 20
+"""Most bytes of each of DOCUMENTS; a service writes some KiB."""
+
+MAX_MANIFEST_BYTES = 16 << 20
+"""Most bytes of manifest.json: enough for 100,000 files."""
+
+DOCUMENTS = (CONFIG, *DESCRIPTIONS, MANIFEST_SHA256, *SEAL_FILES)
+"""Small files that a reader takes whole."""
+
 VECTORS = frozenset({"936710100253a315c003dd6adf8b06663e14dc81084833b7202d251eb7e3d167"})
 """SHA-256 of the manifests of the test vectors that a test program wrote and no service.
 
