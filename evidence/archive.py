@@ -9,14 +9,14 @@ import os
 import stat
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO, BinaryIO, Protocol, cast
 
 from evidence import canonical
 from evidence.errors import IntegrityError, InvalidInput, NotFound, TooLarge
-from evidence.pack import JOURNALS, STATUS, is_sealed, list_files
+from evidence.pack import CONFIG, EVENTS, JOURNALS, MANIFEST, STATUS, is_sealed, list_files
 from evidence.printable import printable
 
 MAX_MEMBERS = 100_000
@@ -30,6 +30,9 @@ MAX_FILE_BYTES = 4 << 30
 
 UNSEALED = "the run is not sealed: it goes on, was interrupted, or failed"
 """What status.json gives as the reason."""
+
+_SIGNS = (CONFIG, EVENTS, MANIFEST)
+"""What is at the top of every pack, and at least one of which is there in a damaged one."""
 
 _CHUNK_BYTES = 1 << 20
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -163,18 +166,31 @@ def open_pack(path: Path) -> Iterator[Pack]:
 
     Raises:
         NotFound: There is nothing at `path`.
-        InvalidInput: It is neither a folder nor a zip file.
+        InvalidInput: It is neither a folder nor a zip file, or nothing of a pack is at its top.
         IntegrityError: It holds links, or it is a zip with path tricks, duplicates, encryption.
         TooLarge: The zip has too many files or bytes.
         OSError: It cannot be read.
     """
     if not path.exists():
-        raise NotFound(f"there is no pack at {path}")
+        raise NotFound(f"there is no pack at {printable(str(path))}")
     if path.is_dir():
+        names = [entry.name for entry in path.iterdir()]
+        _require_sign_of_a_pack(path, names)  # before all that is below is listed
         yield FolderPack(path)
         return
     with path.open("rb") as file, closing(ZipPack(file, name=path.name)) as pack:
+        _require_sign_of_a_pack(path, pack.files)
         yield pack
+
+
+def _require_sign_of_a_pack(path: Path, names: Iterable[str]) -> None:
+    if not set(_SIGNS).isdisjoint(names):
+        return
+    raise InvalidInput(
+        f"{printable(str(path))} is not a pack: expected {' or '.join(_SIGNS)} at its top, found "
+        "none of them",
+        cure="name a run folder, such as var/evidence/training/RUN, or a zip of one",
+    )
 
 
 def read(pack: Pack, path: str) -> bytes:

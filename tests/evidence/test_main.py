@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,44 @@ def test_a_file_that_is_no_zip_exits_2(tmp_path: Path, capsys: pytest.CaptureFix
     path.write_bytes(b"x")
     assert main(["verify", str(path)]) == 2
     assert "expected a zip file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [[], ["notes.txt"], ["pack/config.json"]])
+def test_what_is_not_a_pack_exits_2_and_says_so(
+    content: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, file = tmp_path / "folder", tmp_path / "file.zip"
+    folder.mkdir()
+    with zipfile.ZipFile(file, "w") as target:
+        for name in content:
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_bytes(b"{}")
+            target.write(folder / name, name)
+    for path in (folder, file):
+        assert main(["verify", str(path)]) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert f"{path} is not a pack" in err
+        assert [line[:6] for line in err.splitlines()] == ["error:", "cause:", "help: "]
+
+
+def test_a_folder_of_sockets_is_not_a_pack_either(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert main(["verify", str(tmp_path)]) == 2
+    assert "is not a pack" in capsys.readouterr().err
+
+
+def test_an_empty_argument_is_not_the_present_folder(
+    pack: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(pack)
+    with pytest.raises(SystemExit) as caught:
+        main(["verify", ""])
+    assert caught.value.code == 2
+    assert "found nothing" in capsys.readouterr().err
+    assert main(["verify", "."]) == 0
 
 
 def test_a_folder_with_a_link_exits_1(pack: Path, capsys: pytest.CaptureFixture[str]) -> None:
