@@ -16,8 +16,19 @@ from typing import IO, BinaryIO, Protocol, cast
 
 from evidence import canonical
 from evidence.errors import IntegrityError, InvalidInput, NotFound, TooLarge
-from evidence.pack import CONFIG, EVENTS, JOURNALS, MANIFEST, STATUS, is_sealed, list_files
+from evidence.pack import (
+    CHECKPOINTS,
+    CONFIG,
+    EVENTS,
+    JOURNALS,
+    MANIFEST,
+    STATUS,
+    is_sealed,
+    list_empty_folders,
+    list_files,
+)
 from evidence.printable import printable
+from evidence.zip_layout import require_gapless
 
 MAX_MEMBERS = 100_000
 """Most files in a zip."""
@@ -49,6 +60,8 @@ class Pack(Protocol):
     """What people call it: the last part of its path."""
     files: dict[str, int]
     """Size in bytes of each file, by path within the pack."""
+    empty_folders: list[str]
+    """Paths of folders in which there is nothing; that for checkpoints may be so."""
 
     def open(self, path: str) -> BinaryIO:
         """Open one of `files` for reading.
@@ -73,6 +86,7 @@ class FolderPack:
     def __init__(self, root: Path) -> None:
         self.name = printable(root.resolve().name)
         self.files = _snapshot(root)
+        self.empty_folders = list_empty_folders(root)
         self._root = root
 
     def open(self, path: str) -> BinaryIO:
@@ -111,15 +125,19 @@ class ZipPack:
         members = self._zip.infolist()
         _require_bounded(name, members, max_total_bytes)
         self.files: dict[str, int] = {}
+        folders = set()
         for member in members:
             _require_plain(name, member)
             if member.is_dir():
+                folders.add(member.filename.rstrip("/"))
                 continue
             if member.filename in self.files:
                 raise IntegrityError(
                     f"{name}: {printable(member.filename)} stands twice in the zip"
                 )
             self.files[member.filename] = member.file_size
+        require_gapless(self._zip, file, name=name)
+        self.empty_folders = sorted(folders - _with_parents(self.files) - {CHECKPOINTS})
 
     def open(self, path: str) -> BinaryIO:
         """Open a member of the zip; reading it checks its CRC."""
@@ -213,6 +231,15 @@ def read(pack: Pack, path: str) -> bytes:
     return data
 
 
+def _with_parents(paths: Iterable[str]) -> set[str]:
+    """Return paths and the folders that they lie in."""
+    return {
+        "/".join(parts[:i])
+        for parts in (p.split("/") for p in paths)
+        for i in range(len(parts) + 1)
+    }
+
+
 def _require_bounded(name: str, members: list[zipfile.ZipInfo], max_total_bytes: int) -> None:
     if len(members) > MAX_MEMBERS:
         raise TooLarge(f"{name}: expected at most {MAX_MEMBERS} files, found {len(members)}")
@@ -232,6 +259,8 @@ def _require_plain(name: str, member: zipfile.ZipInfo) -> None:
     kind = stat.S_IFMT(member.external_attr >> 16)
     if kind not in {0, stat.S_IFREG, stat.S_IFDIR}:
         raise IntegrityError(f"{name}: {printable(path)} is a link or a device")
+    if member.is_dir() and (member.file_size or member.compress_size):
+        raise IntegrityError(f"{name}: {printable(path)} is a folder and holds bytes")
     if member.file_size > _most_bytes(member):
         raise IntegrityError(
             f"{name}: {printable(path)} claims {member.file_size} bytes, more than its "

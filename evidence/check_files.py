@@ -37,6 +37,7 @@ def complete(subject: Subject) -> Good:
     _refuse_missing(_companions(listed) - listed, "a file that goes with it is there")
     _refuse_extra(held - listed - set(UNLISTED), "manifest.json does not list it")
     _refuse_extra({path for path in listed if not is_known(path)}, "no pack has such a file")
+    _refuse_extra(subject.pack.empty_folders, "there is nothing in it", kind="an empty folder")
     return Good(plural(len(held), "file"))
 
 
@@ -65,14 +66,14 @@ def _refuse_missing(paths: Iterable[str], why: str) -> None:
         )
 
 
-def _refuse_extra(paths: Iterable[str], why: str) -> None:
+def _refuse_extra(paths: Iterable[str], why: str, *, kind: str = "a file") -> None:
     for path in sorted(paths):
         raise Differs(
             Difference(
                 f"{path} does not belong here: {why}",
                 where=path,
                 expected="none",
-                found="a file",
+                found=kind,
                 meaning="something was put into the pack after it was sealed, or beside its format",
             )
         )

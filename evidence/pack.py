@@ -179,6 +179,29 @@ def _walk(folder: Path, prefix: str) -> Iterator[tuple[str, int]]:
                 )
 
 
+def list_empty_folders(root: Path) -> list[str]:
+    """Return the paths of the folders under `root` in which there is nothing, in order.
+
+    Left out: `logs/`, what an unfinished write left behind, and the folder for checkpoints.
+
+    Raises:
+        OSError: A folder cannot be read.
+    """
+    return sorted(_walk_empty(root, ""))
+
+
+def _walk_empty(folder: Path, prefix: str) -> Iterator[str]:
+    with os.scandir(folder) as entries:
+        held = list(entries)
+    if not held and prefix not in ("", f"{CHECKPOINTS}/"):
+        yield prefix.removesuffix("/")
+    for entry in held:
+        if entry.name.startswith(TEMPORARY_PREFIX) or prefix + entry.name == LOGS:
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk_empty(folder / entry.name, f"{prefix}{entry.name}/")
+
+
 def inventory(root: Path) -> list[tuple[str, FileDigest]]:
     """Return path, size and digest of every file of a run folder, sealed or not, in path order.
 
