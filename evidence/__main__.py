@@ -13,6 +13,7 @@ from pathlib import Path
 from evidence import canonical
 from evidence.archive import open_pack
 from evidence.errors import IntegrityError, ServiceError
+from evidence.printable import printable
 from evidence.report import as_text
 from evidence.signing import PublicKey
 from evidence.verify import verify
@@ -51,12 +52,19 @@ def _parser() -> argparse.ArgumentParser:
         help="make every check of a pack and print the report",
         epilog="exit status: 0 passed, 1 a check failed, 2 wrong use, 4 cannot tell (not sealed)",
     )
-    command.add_argument("pack", type=Path, metavar="PACK", help="a run folder, or a zip of one")
+    command.add_argument("pack", type=_path, metavar="PACK", help="a run folder, or a zip of one")
     command.add_argument("--json", action="store_true", help="print the report as one JSON object")
     command.add_argument(
         "--public-key", type=Path, metavar="FILE", help="PEM of the key that must have signed"
     )
     return parser
+
+
+def _path(text: str) -> Path:
+    """Return the path that an argument names; an empty one would name the present folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("expected a run folder or a zip of one, found nothing")
+    return Path(text)
 
 
 def _wants_colour() -> bool:
@@ -65,7 +73,7 @@ def _wants_colour() -> bool:
 
 def _explained(cause: str, cure: str | None) -> str:
     help_text = cure or "python -m evidence verify --help"
-    return f"error: cannot verify the pack\ncause: {cause}\nhelp:  {help_text}"
+    return f"error: cannot verify the pack\ncause: {printable(cause)}\nhelp:  {help_text}"
 
 
 if __name__ == "__main__":

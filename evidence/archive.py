@@ -9,14 +9,26 @@ import os
 import stat
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO, BinaryIO, Protocol, cast
 
 from evidence import canonical
 from evidence.errors import IntegrityError, InvalidInput, NotFound, TooLarge
-from evidence.pack import JOURNALS, STATUS, is_sealed, list_files
+from evidence.pack import (
+    CHECKPOINTS,
+    CONFIG,
+    EVENTS,
+    JOURNALS,
+    MANIFEST,
+    STATUS,
+    is_sealed,
+    list_empty_folders,
+    list_files,
+)
+from evidence.printable import printable
+from evidence.zip_layout import require_gapless
 
 MAX_MEMBERS = 100_000
 """Most files in a zip."""
@@ -30,10 +42,15 @@ MAX_FILE_BYTES = 4 << 30
 UNSEALED = "the run is not sealed: it goes on, was interrupted, or failed"
 """What status.json gives as the reason."""
 
+_SIGNS = (CONFIG, EVENTS, MANIFEST)
+"""What is at the top of every pack, and at least one of which is there in a damaged one."""
+
 _CHUNK_BYTES = 1 << 20
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENCRYPTED = 1
+_DEFLATE_RATIO = 1032
+"""Source: zlib, technical details, "Maximum compression factor"."""
 
 
 class Pack(Protocol):
@@ -43,6 +60,8 @@ class Pack(Protocol):
     """What people call it: the last part of its path."""
     files: dict[str, int]
     """Size in bytes of each file, by path within the pack."""
+    empty_folders: list[str]
+    """Paths of folders in which there is nothing; that for checkpoints may be so."""
 
     def open(self, path: str) -> BinaryIO:
         """Open one of `files` for reading.
@@ -65,8 +84,9 @@ class FolderPack:
     """
 
     def __init__(self, root: Path) -> None:
-        self.name = root.resolve().name
+        self.name = printable(root.resolve().name)
         self.files = _snapshot(root)
+        self.empty_folders = list_empty_folders(root)
         self._root = root
 
     def open(self, path: str) -> BinaryIO:
@@ -96,7 +116,7 @@ class ZipPack:
     def __init__(
         self, file: BinaryIO, *, name: str, max_total_bytes: int = MAX_TOTAL_BYTES
     ) -> None:
-        self.name = name
+        self.name = name = printable(name)
         self._file = file
         try:
             self._zip = zipfile.ZipFile(file)
@@ -105,13 +125,19 @@ class ZipPack:
         members = self._zip.infolist()
         _require_bounded(name, members, max_total_bytes)
         self.files: dict[str, int] = {}
+        folders = set()
         for member in members:
             _require_plain(name, member)
             if member.is_dir():
+                folders.add(member.filename.rstrip("/"))
                 continue
             if member.filename in self.files:
-                raise IntegrityError(f"{name}: {member.filename} stands twice in the zip")
+                raise IntegrityError(
+                    f"{name}: {printable(member.filename)} stands twice in the zip"
+                )
             self.files[member.filename] = member.file_size
+        require_gapless(self._zip, file, name=name)
+        self.empty_folders = sorted(folders - _with_parents(self.files) - {CHECKPOINTS})
 
     def open(self, path: str) -> BinaryIO:
         """Open a member of the zip; reading it checks its CRC."""
@@ -158,35 +184,60 @@ def open_pack(path: Path) -> Iterator[Pack]:
 
     Raises:
         NotFound: There is nothing at `path`.
-        InvalidInput: It is neither a folder nor a zip file.
+        InvalidInput: It is neither a folder nor a zip file, or nothing of a pack is at its top.
         IntegrityError: It holds links, or it is a zip with path tricks, duplicates, encryption.
         TooLarge: The zip has too many files or bytes.
         OSError: It cannot be read.
     """
     if not path.exists():
-        raise NotFound(f"there is no pack at {path}")
+        raise NotFound(f"there is no pack at {printable(str(path))}")
     if path.is_dir():
+        names = [entry.name for entry in path.iterdir()]
+        _require_sign_of_a_pack(path, names)  # before all that is below is listed
         yield FolderPack(path)
         return
     with path.open("rb") as file, closing(ZipPack(file, name=path.name)) as pack:
+        _require_sign_of_a_pack(path, pack.files)
         yield pack
+
+
+def _require_sign_of_a_pack(path: Path, names: Iterable[str]) -> None:
+    if not set(_SIGNS).isdisjoint(names):
+        return
+    raise InvalidInput(
+        f"{printable(str(path))} is not a pack: expected {' or '.join(_SIGNS)} at its top, found "
+        "none of them",
+        cure="name a run folder, such as var/evidence/training/RUN, or a zip of one",
+    )
 
 
 def read(pack: Pack, path: str) -> bytes:
     """Return the bytes of one file; a journal up to where it ended when the pack was opened.
 
-    Of another file that has grown meanwhile, one byte more is read: no digest fits then.
+    Memory is taken for the size that the pack listed, and no more.
 
     Raises:
         NotFound: There is no such file.
         TooLarge: It has more than MAX_FILE_BYTES.
-        IntegrityError: The zip is damaged there.
+        IntegrityError: It grew since the pack was opened, or the zip is damaged there.
     """
     size = pack.files.get(path, 0)
     if size > MAX_FILE_BYTES:
         raise TooLarge(f"{path}: expected at most {MAX_FILE_BYTES} bytes, found {size}")
     with pack.open(path) as file:
-        return file.read(size if path in JOURNALS else size + 1)
+        data = file.read(size if path in JOURNALS else size + 1)
+    if len(data) > size:
+        raise IntegrityError(f"{path}: expected {size} bytes, found more: it grew meanwhile")
+    return data
+
+
+def _with_parents(paths: Iterable[str]) -> set[str]:
+    """Return paths and the folders that they lie in."""
+    return {
+        "/".join(parts[:i])
+        for parts in (p.split("/") for p in paths)
+        for i in range(len(parts) + 1)
+    }
 
 
 def _require_bounded(name: str, members: list[zipfile.ZipInfo], max_total_bytes: int) -> None:
@@ -207,9 +258,24 @@ def _require_plain(name: str, member: zipfile.ZipInfo) -> None:
         raise IntegrityError(f"{name}: {path!r} leads out of the pack")
     kind = stat.S_IFMT(member.external_attr >> 16)
     if kind not in {0, stat.S_IFREG, stat.S_IFDIR}:
-        raise IntegrityError(f"{name}: {path} is a link or a device")
+        raise IntegrityError(f"{name}: {printable(path)} is a link or a device")
+    if member.is_dir() and (member.file_size or member.compress_size):
+        raise IntegrityError(f"{name}: {printable(path)} is a folder and holds bytes")
+    if member.file_size > _most_bytes(member):
+        raise IntegrityError(
+            f"{name}: {printable(path)} claims {member.file_size} bytes, more than its "
+            f"{member.compress_size} in the zip can give"
+        )
     if member.flag_bits & _ENCRYPTED or member.compress_type not in _COMPRESSIONS:
-        raise IntegrityError(f"{name}: {path} is encrypted, or compressed in an unknown way")
+        shown = printable(path)
+        raise IntegrityError(f"{name}: {shown} is encrypted, or compressed in an unknown way")
+
+
+def _most_bytes(member: zipfile.ZipInfo) -> int:
+    """Return the most bytes that what is stored of a member can become."""
+    if member.compress_type == zipfile.ZIP_STORED:
+        return member.compress_size
+    return member.compress_size * _DEFLATE_RATIO
 
 
 class _Spool(io.RawIOBase):

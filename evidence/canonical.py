@@ -17,14 +17,14 @@ _LARGEST_INTEGER = 2**53 - 1
 _LONG_INTEGER = re.compile(rb"[:,\[\s-]\d{16}")
 """May be an integer beyond 2**53 - 1, after what can stand before a number."""
 
-_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
-"""May be one half of a surrogate pair (RFC 8785 §3.2.2.2: such strings are no Unicode)."""
-
 _OTHER_NUMBER = re.compile(r"(?<=[:,\[])-?\d+(?:\.\d+)?(?:e[+-]\d+|(?<=\.0))(?=[,}\]])")
 """A number that Python's JSON spells otherwise: with an exponent, or a whole float."""
 
 _OTHER_NUMBER_SIGNS = ("e-", "e+", ".0,", ".0}", ".0]")
 """Where none of these stands, there is no _OTHER_NUMBER; far quicker than the pattern."""
+
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+"""May be half of a surrogate pair; nothing else can bring one into a value."""
 
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
@@ -33,8 +33,8 @@ def encode(value: object) -> bytes:
     """Return the canonical JSON of `value`: UTF-8, sorted keys, no white space, no newline.
 
     Raises:
-        InvalidInput: `value` holds NaN, an infinity, an integer beyond 2**53 - 1, half of a
-            surrogate pair, or a type that JSON does not have.
+        InvalidInput: `value` holds NaN, an infinity, an integer beyond 2**53 - 1, half a surrogate
+            pair, or a type that JSON does not have.
 
     Source: RFC 8785 §3.2.
     """
@@ -45,13 +45,16 @@ def encode(value: object) -> bytes:
 
 
 def decode(data: bytes) -> Any:
-    """Return the value of JSON `data`; duplicate keys, NaN and infinities are refused.
+    """Return the value of JSON `data`.
+
+    Refused are duplicate keys, NaN, infinities, and escapes of half a surrogate pair, which are no
+    characters and have no UTF-8 (RFC 8785 §3.2.2.2).
 
     A number that a float64 cannot hold as an integer (RFC 8785 writes 1e16 with 17 digits) is
     returned as a float, so that `encode` gives the same bytes again.
 
     Raises:
-        InvalidInput: `data` is not strict JSON in UTF-8, or holds half of a surrogate pair.
+        InvalidInput: `data` is not strict JSON in UTF-8.
     """
     parse_int = _parse_integer if _LONG_INTEGER.search(b":" + data) else None
     try:
@@ -63,7 +66,7 @@ def decode(data: bytes) -> Any:
             parse_int=parse_int,
         )
         if _SURROGATE.search(data):
-            _ENCODER.encode(value).encode("utf-8")  # half of a pair has no UTF-8
+            _ENCODER.encode(value).encode("utf-8")
     except (ValueError, RecursionError) as error:
         raise InvalidInput(f"expected JSON in UTF-8, found: {error}") from error
     return value
@@ -105,7 +108,7 @@ def _is_plainly_canonical(data: bytes, value: object) -> bool:
     plain = _ENCODER.encode(value)
     if any(sign in plain for sign in _OTHER_NUMBER_SIGNS):
         plain = _OTHER_NUMBER.sub(_spell_number, plain)
-    return plain.encode("utf-8", "surrogatepass") == data
+    return plain.encode() == data
 
 
 def _spell_number(match: re.Match[str]) -> str:

@@ -6,7 +6,13 @@ import numpy as np
 
 from evidence import digest, tensors
 from evidence import seed as seeds
-from evidence.pack import CHECKPOINTS, MODEL, checkpoint_name, checkpoint_path
+from evidence.pack import (
+    CHECKPOINTS,
+    MAX_DOCUMENT_BYTES,
+    MODEL,
+    checkpoint_name,
+    checkpoint_path,
+)
 from evidence.packfiles import CheckpointLine, TensorSpec
 from evidence.records import CHECKPOINT_FILES, CheckpointAction, FileDigest
 from evidence.subject import (
@@ -18,6 +24,7 @@ from evidence.subject import (
     event_place,
     first_difference,
     plural,
+    too_large,
 )
 from evidence.tensors import RawTensor
 
@@ -102,6 +109,9 @@ def _require_files(subject: Subject, record: CheckpointLine) -> None:
 def _require_file(subject: Subject, record: CheckpointLine, name: str) -> None:
     """Digest of the bytes first; only then are they decoded, for the digest of the state."""
     path = checkpoint_path(record.step, name)
+    size, expected_size = subject.require_file(path), record.files[name].bytes
+    if size > expected_size + MAX_DOCUMENT_BYTES:
+        raise too_large(path, expected=f"{expected_size} bytes, as recorded", size=size)
     data = subject.read(path)
     found = subject.digests.get(path)
     if found is None:

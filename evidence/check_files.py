@@ -3,12 +3,13 @@
 import hashlib
 from collections.abc import Iterable
 
-from evidence import archive, digest
+from evidence import digest
 from evidence.errors import BadSignature, IntegrityError, InvalidInput
 from evidence.pack import (
     DESCRIPTIONS,
     MANIFEST,
     MANIFEST_SHA256,
+    MAX_DOCUMENT_BYTES,
     REQUIRED,
     SEAL_ENVELOPE,
     SEAL_KEY,
@@ -36,6 +37,7 @@ def complete(subject: Subject) -> Good:
     _refuse_missing(_companions(listed) - listed, "a file that goes with it is there")
     _refuse_extra(held - listed - set(UNLISTED), "manifest.json does not list it")
     _refuse_extra({path for path in listed if not is_known(path)}, "no pack has such a file")
+    _refuse_extra(subject.pack.empty_folders, "there is nothing in it", kind="an empty folder")
     return Good(plural(len(held), "file"))
 
 
@@ -64,14 +66,14 @@ def _refuse_missing(paths: Iterable[str], why: str) -> None:
         )
 
 
-def _refuse_extra(paths: Iterable[str], why: str) -> None:
+def _refuse_extra(paths: Iterable[str], why: str, *, kind: str = "a file") -> None:
     for path in sorted(paths):
         raise Differs(
             Difference(
                 f"{path} does not belong here: {why}",
                 where=path,
                 expected="none",
-                found="a file",
+                found=kind,
                 meaning="something was put into the pack after it was sealed, or beside its format",
             )
         )
@@ -92,35 +94,45 @@ def digests(subject: Subject) -> Good:
                 meaning="manifest.json or manifest.sha256 was changed after sealing",
             )
         )
-    for path, expected in sorted(subject.manifest.files.items()):
-        if subject.has(path):  # a missing file is a finding of check 1
-            _require_digest(subject, path, expected)
+    listed = sorted(subject.manifest.files.items())
+    there = [(path, file) for path, file in listed if subject.has(path)]  # else check 1 finds it
+    _require_sizes(subject, there)  # before a byte of a large file is hashed
+    for path, expected in there:
+        _require_digest(subject, path, expected)
     total = sum(file.bytes for file in subject.digests.values())
     return Good(size(total), plural(len(subject.digests), "file"))
+
+
+_MEANING = "the file was changed after the manifest was written, or is of another pack"
+
+
+def _require_sizes(subject: Subject, files: list[tuple[str, FileDigest]]) -> None:
+    sizes = subject.pack.files
+    subject.oversize = {p for p, file in files if sizes[p] > file.bytes + MAX_DOCUMENT_BYTES}
+    for path, expected in files:
+        if sizes[path] != expected.bytes:
+            raise Differs(
+                Difference(
+                    f"{path} has another size than the manifest says",
+                    where=path,
+                    expected=f"{expected.bytes} bytes",
+                    found=f"{sizes[path]} bytes",
+                    meaning=_MEANING,
+                )
+            )
 
 
 def _require_digest(subject: Subject, path: str, expected: FileDigest) -> None:
     found = _hash(subject, path)
     subject.digests[path] = found
-    meaning = "the file was changed after the manifest was written, or is of another pack"
-    if found.bytes != expected.bytes:
-        raise Differs(
-            Difference(
-                f"{path} has another size than the manifest says",
-                where=path,
-                expected=f"{expected.bytes} bytes",
-                found=f"{found.bytes} bytes",
-                meaning=meaning,
-            )
-        )
-    if found.sha256 != expected.sha256:
+    if found != expected:
         raise Differs(
             Difference(
                 f"{path} has another SHA-256 than the manifest says",
                 where=path,
                 expected=expected.sha256,
                 found=found.sha256,
-                meaning=meaning,
+                meaning=_MEANING,
             )
         )
 
@@ -151,7 +163,7 @@ def signature(subject: Subject) -> Good:
         )
     try:
         require_sealed(
-            archive.read(subject.pack, SEAL_ENVELOPE),
+            subject.read(SEAL_ENVELOPE),
             manifest=subject.read(MANIFEST),
             public_key=key,
         )

@@ -1,13 +1,13 @@
 """Checks 4 and 5: the two journals, line by line."""
 
-import io
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from itertools import islice
+from typing import Any, BinaryIO
 
 from evidence import digest, journal
 from evidence.derived import metric_line
-from evidence.errors import BrokenChain
+from evidence.errors import BrokenChain, IntegrityError
 from evidence.journal import Line
 from evidence.pack import CONFIG, EVENTS, METRICS
 from evidence.packfiles import parse_event
@@ -23,6 +23,8 @@ from evidence.subject import (
     plural,
     shown,
 )
+
+_CHUNK_BYTES = 1 << 20
 
 
 def events(subject: Subject) -> Good:
@@ -111,12 +113,12 @@ def _with_witness(
 ) -> Difference:
     """Add what events.jsonl tells about the line at fault, where it tells something else."""
     number = _line_number(difference.where)
-    lines = subject.read(METRICS).split(b"\n")
-    if not 1 <= number <= len(lines):
+    if number < 1:
         return difference
     try:
-        record = journal.parse_line(lines[number - 1], number, name=METRICS).record
-    except BrokenChain:
+        data = _line_at(subject, number)
+        record = journal.parse_line(data, number, name=METRICS).record
+    except (BrokenChain, IntegrityError):
         return difference
     event = events.get(record.get("seq", 0))
     if event is None or metric_line(event) == metric_line(record):
@@ -131,20 +133,58 @@ def _line_number(where: str) -> int:
     return int(digits) if digits.isdecimal() else 0
 
 
+def _line_at(subject: Subject, number: int) -> bytes:
+    """Return a line of metrics.jsonl, or nothing where there is none of that number."""
+    with subject.pack.open(METRICS) as file:
+        lines = iter(lambda: file.readline(journal.MAX_LINE_BYTES + 2), b"")
+        return next(islice(lines, number - 1, None), b"").removesuffix(b"\n")
+
+
 def _lines(subject: Subject, path: str) -> Iterator[Line]:
-    """Yield the lines of a journal; the check fails at the first that does not follow."""
-    data = subject.read(path)
-    if not subject.sealed:  # it may grow just now: what has no end yet is no line
-        data = data[: data.rfind(b"\n") + 1]
+    """Yield the lines of a journal; the check fails at the first that does not follow.
+
+    It is read as a stream, so that a journal that is no journal costs no memory.
+    """
+    size = subject.require_file(path)
     genesis = digest.of_bytes(subject.read(CONFIG))
-    total = data.count(b"\n")
+    total, end = _measure(subject, path)
+    if not subject.sealed:  # it may grow just now: what has no end yet is no line
+        size = end
     number = 0
     try:
-        for line in journal.read_stream(io.BytesIO(data), name=path, genesis=genesis):
-            number = line.number
-            yield line
+        with subject.pack.open(path) as file:
+            for line in journal.read_stream(_Head(file, size), name=path, genesis=genesis):
+                number = line.number
+                yield line
     except BrokenChain as error:
         raise Differs(_broken(error, path, number + 1, total)) from error
+
+
+def _measure(subject: Subject, path: str) -> tuple[int, int]:
+    """Return how many lines a journal has, and where the last of them ends, in bytes."""
+    total = end = offset = 0
+    left = subject.pack.files[path]
+    with subject.pack.open(path) as file:
+        while left and (data := file.read(min(left, _CHUNK_BYTES))):
+            total += data.count(b"\n")
+            last = data.rfind(b"\n")
+            end = end if last < 0 else offset + last + 1
+            offset += len(data)
+            left -= len(data)
+    return total, end
+
+
+class _Head:
+    """The lines of a file up to a byte."""
+
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self._file = file
+        self._left = size
+
+    def readline(self, limit: int) -> bytes:
+        data = self._file.readline(min(limit, self._left))
+        self._left -= len(data)
+        return data
 
 
 def _broken(error: BrokenChain, path: str, number: int, total: int) -> Difference:

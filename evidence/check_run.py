@@ -6,7 +6,15 @@ from typing import Any
 from evidence import canonical, derived, seed
 from evidence.clock import moment
 from evidence.errors import InvalidInput, NotInstalled, Unavailable
-from evidence.pack import CONFIG, DERIVED, DESCRIPTIONS, MODEL, PROVENANCE, RUN
+from evidence.pack import (
+    CONFIG,
+    DERIVED,
+    DESCRIPTIONS,
+    MAX_DOCUMENT_BYTES,
+    MODEL,
+    PROVENANCE,
+    RUN,
+)
 from evidence.packfiles import Config, EndLine, MetricLine, ModelDescription, Provenance, StatusLine
 from evidence.records import MOVES, RunState, Split
 from evidence.schedule import learning_rate
@@ -21,6 +29,7 @@ from evidence.subject import (
     line_place,
     plural,
     shown,
+    too_large,
 )
 
 
@@ -293,6 +302,9 @@ def derived_files(subject: Subject) -> Good:
         events=subject.event_records,
     )
     for path, expected in derived.files(sources).items():
+        size = subject.require_file(path)
+        if size > len(expected) + MAX_DOCUMENT_BYTES:
+            raise too_large(path, expected=f"{len(expected)} bytes", size=size)
         found = subject.read(path)
         if found != expected:
             raise Differs(_derived_difference(subject, path, expected, found))

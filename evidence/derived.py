@@ -7,6 +7,7 @@ from config, provenance and journals. Nothing here adds a fact.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,9 @@ TREND_RULE = "last below first and least-squares slope below 0; null below 3 val
 """What `trend` calls decreasing."""
 
 _MIN_TREND_VALUES = 3
+_MAX_FLOAT_TERM = 1e100
+"""Far beyond any loss in float32, and far below where a sum of such terms could overflow."""
+
 _JOURNAL_FIELDS = frozenset({"v", "prev"})
 
 
@@ -170,18 +174,21 @@ def trend(values: Sequence[float | None]) -> dict[str, Any]:
     points = [(i, value) for i, value in enumerate(values) if value is not None]
     decreasing = None
     if len(points) >= _MIN_TREND_VALUES:
-        decreasing = points[-1][1] < points[0][1] and _slope_sign(points) < 0
+        decreasing = points[-1][1] < points[0][1] and _falls(points)
     return {"decreasing": decreasing, "rule": TREND_RULE, "values": list(values)}
 
 
-def _slope_sign(points: Sequence[tuple[int, float]]) -> float:
-    """Return a number with the sign of the least-squares slope: n^2 times the covariance.
+def _falls(points: Sequence[tuple[int, float]]) -> bool:
+    """Return whether the least-squares slope is below 0: the sign of n^2 times the covariance.
 
-    Losses are divided by the largest first: near the end of float64 the sum would overflow.
+    Beyond _MAX_FLOAT_TERM a sum of floats could overflow, to infinity or to no number at all, so
+    there it is exact.
     """
     total = sum(x for x, _ in points)
-    largest = max(abs(y) for _, y in points) or 1.0
-    return math.fsum((len(points) * x - total) * (y / largest) for x, y in points)
+    weights = [len(points) * x - total for x, _ in points]
+    if all(abs(y) <= _MAX_FLOAT_TERM for _, y in points):
+        return math.fsum(w * y for w, (_, y) in zip(weights, points, strict=True)) < 0
+    return sum(w * Fraction(y) for w, (_, y) in zip(weights, points, strict=True)) < 0
 
 
 def read_sources(

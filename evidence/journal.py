@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any, Protocol, Self
 
 from evidence import canonical, digest
 from evidence.errors import BrokenChain, InvalidInput, ServiceError
@@ -40,6 +40,13 @@ class Line:
         return digest.of_bytes(self.data)
 
 
+class LineSource(Protocol):
+    """An open file, as far as reading a journal asks."""
+
+    def readline(self, limit: int, /) -> bytes:
+        """Return the next line with its newline, or `limit` bytes of it, or nothing at the end."""
+
+
 @dataclass(frozen=True, slots=True)
 class Torn:
     """A last line that a crash left incomplete, and that was cut."""
@@ -61,7 +68,7 @@ def read(path: Path, *, genesis: str) -> Iterator[Line]:
         yield from read_stream(file, name=path.name, genesis=genesis)
 
 
-def read_stream(file: IO[bytes], *, name: str, genesis: str) -> Iterator[Line]:
+def read_stream(file: LineSource, *, name: str, genesis: str) -> Iterator[Line]:
     """Yield the lines of a journal that is open already; `name` is what errors call it.
 
     Raises:

@@ -22,6 +22,7 @@ from pydantic import Field
 from evidence import canonical, digest
 from evidence.errors import IntegrityError, InvalidInput
 from evidence.files import TEMPORARY_PREFIX, write_atomic
+from evidence.printable import printable
 from evidence.records import CHECKPOINT_FILES, Digest, FileDigest, Record
 
 VERSION = 1
@@ -61,6 +62,15 @@ SEAL_FILES = (SEAL_ENVELOPE, SEAL_KEY)
 
 UNLISTED = (MANIFEST, MANIFEST_SHA256, *SEAL_FILES)
 """Files of a pack that its manifest does not list."""
+
+MAX_DOCUMENT_BYTES = 4 << 20
+"""Most bytes of each of DOCUMENTS; a service writes some KiB."""
+
+MAX_MANIFEST_BYTES = 16 << 20
+"""Most bytes of manifest.json: enough for 100,000 files."""
+
+DOCUMENTS = (CONFIG, *DESCRIPTIONS, MANIFEST_SHA256, *SEAL_FILES)
+"""Small files that a reader takes whole."""
 
 VECTORS = frozenset({"936710100253a315c003dd6adf8b06663e14dc81084833b7202d251eb7e3d167"})
 """SHA-256 of the manifests of the test vectors that a test program wrote and no service.
@@ -164,7 +174,32 @@ def _walk(folder: Path, prefix: str) -> Iterator[tuple[str, int]]:
             elif entry.is_file(follow_symlinks=False):
                 yield path, entry.stat(follow_symlinks=False).st_size
             else:
-                raise IntegrityError(f"{path}: expected a regular file, found a link or a device")
+                raise IntegrityError(
+                    f"{printable(path)}: expected a regular file, found a link or a device"
+                )
+
+
+def list_empty_folders(root: Path) -> list[str]:
+    """Return the paths of the folders under `root` in which there is nothing, in order.
+
+    Left out: `logs/`, what an unfinished write left behind, and the folder for checkpoints.
+
+    Raises:
+        OSError: A folder cannot be read.
+    """
+    return sorted(_walk_empty(root, ""))
+
+
+def _walk_empty(folder: Path, prefix: str) -> Iterator[str]:
+    with os.scandir(folder) as entries:
+        held = list(entries)
+    if not held and prefix not in ("", f"{CHECKPOINTS}/"):
+        yield prefix.removesuffix("/")
+    for entry in held:
+        if entry.name.startswith(TEMPORARY_PREFIX) or prefix + entry.name == LOGS:
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk_empty(folder / entry.name, f"{prefix}{entry.name}/")
 
 
 def inventory(root: Path) -> list[tuple[str, FileDigest]]:

@@ -6,8 +6,15 @@ Text and JSON hold the same numbers, words and results.
 import textwrap
 from collections.abc import Iterable
 from enum import StrEnum
+from typing import Annotated
 
+from pydantic import BeforeValidator
+
+from evidence.printable import printable
 from evidence.records import Record
+
+Words = Annotated[str, BeforeValidator(printable)]
+"""Text that may hold a stranger's; see `evidence.printable`."""
 
 WIDTH = 80
 """Columns of the text."""
@@ -44,15 +51,15 @@ class Check(Record):
     title: str
     """What holds if it passes."""
     result: Result = Result.PENDING
-    detail: str = ""
+    detail: Words = ""
     """What was found, or why it was not checked."""
-    where: str = ""
+    where: Words = ""
     """The first difference: file and line, JSON pointer or byte offset."""
-    expected: str = ""
-    found: str = ""
-    meaning: str = ""
+    expected: Words = ""
+    found: Words = ""
+    meaning: Words = ""
     """What the difference means, in one sentence."""
-    see_too: str = ""
+    see_too: Words = ""
     """Another record that tells what stood there."""
     count: str = ""
     """How much was checked."""
@@ -64,7 +71,7 @@ class Report(Record):
     """All checks of one pack."""
 
     v: int = 1
-    pack: str
+    pack: Words
     """Name of the folder or zip."""
     run_id: str | None
     """From the manifest; null where there is none."""

@@ -107,8 +107,8 @@ class SigningKey:
         """Read the key at `path`, or make one there that only its owner can read.
 
         Of several processes that make it at once, one wins and all return its key. Its public half
-        is written beside it, with the suffix .pub, for whoever verifies; a full or read-only disk
-        leaves that out, since a service can work without.
+        is written beside it, with the suffix .pub, for whoever verifies; where a full or
+        read-only disk does not take it, the log says so, since a service can sign without.
 
         Raises:
             ConfigError: The file can be read by others, or holds no Ed25519 private key.
@@ -121,7 +121,7 @@ class SigningKey:
         try:
             _publish(key.public, path.with_suffix(PUBLIC_SUFFIX))
         except OSError as error:
-            log.warning("public_key_not_written: %s", error.strerror)
+            log.warning("public_key_not_written: %s", error)
         return key
 
     def sign(self, data: bytes) -> bytes:

@@ -13,7 +13,15 @@ from pydantic import BaseModel
 from evidence import archive, canonical, digest
 from evidence.archive import Pack
 from evidence.errors import IntegrityError, InvalidInput
-from evidence.pack import MANIFEST, SEAL_ENVELOPE, VECTORS, Manifest
+from evidence.pack import (
+    DOCUMENTS,
+    MANIFEST,
+    MAX_DOCUMENT_BYTES,
+    MAX_MANIFEST_BYTES,
+    SEAL_ENVELOPE,
+    VECTORS,
+    Manifest,
+)
 from evidence.packfiles import (
     CheckpointLine,
     Config,
@@ -80,6 +88,8 @@ class Subject:
     """Check 3: the key that signed."""
     digests: dict[str, FileDigest] = field(default_factory=dict)
     """Check 2: what files were found to be."""
+    oversize: set[str] = field(default_factory=set)
+    """Check 2: files much larger than the manifest says, which nothing reads."""
     events: list[EventLine] = field(default_factory=list)
     """Check 4."""
     event_records: list[dict[str, Any]] = field(default_factory=list)
@@ -108,8 +118,8 @@ class Subject:
         """Return whether the pack has a file."""
         return path in self.pack.files
 
-    def read(self, path: str) -> bytes:
-        """Return a file's bytes; the check fails if the pack has none."""
+    def require_file(self, path: str) -> int:
+        """Return a file's size in bytes; the check fails if the pack has none."""
         if path not in self.pack.files:
             raise Differs(
                 Difference(
@@ -120,6 +130,14 @@ class Subject:
                     meaning="the pack is incomplete; what the file says cannot be checked",
                 )
             )
+        return self.pack.files[path]
+
+    def read(self, path: str) -> bytes:
+        """Return a file's bytes; the check fails if the pack has none, or one of absurd size."""
+        size = self.require_file(path)
+        at_most = _most_bytes(path)
+        if size > at_most or path in self.oversize:
+            raise too_large(path, expected=f"at most {at_most} bytes, as listed", size=size)
         return archive.read(self.pack, path)
 
     def read_object(self, path: str) -> dict[str, Any]:
@@ -163,6 +181,25 @@ class Subject:
     def checkpoints(self) -> list[CheckpointLine]:
         """The checkpoint events."""
         return [event for event in self.events if isinstance(event, CheckpointLine)]
+
+
+def _most_bytes(path: str) -> int:
+    if path == MANIFEST:
+        return MAX_MANIFEST_BYTES
+    return MAX_DOCUMENT_BYTES if path in DOCUMENTS else archive.MAX_FILE_BYTES
+
+
+def too_large(path: str, *, expected: str, size: int) -> Differs:
+    """Return the failure of a check at a file that is too large to be looked at."""
+    return Differs(
+        Difference(
+            f"{path} is too large; it was not read",
+            where=path,
+            expected=expected,
+            found=f"{size} bytes",
+            meaning="the file is not what this service writes",
+        )
+    )
 
 
 @contextmanager

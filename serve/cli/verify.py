@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from evidence.archive import Pack, open_pack
-from evidence.errors import NotFound
+from evidence.errors import InvalidInput, NotFound
 from evidence.report import Report, as_text
 from evidence.signing import PublicKey, public_key_of
 from evidence.verify import RULES, Verification
@@ -125,8 +125,11 @@ def _locate(given: Options, pack: str, *, scratch: Path) -> tuple[Path, Trust]:
     """Return the path of the pack that an argument names, and whose key must be on it.
 
     Raises:
+        InvalidInput: It names none.
         NotFound: There is none.
     """
+    if not pack:  # else it would be the present folder
+        raise InvalidInput("PACK: expected a run folder, a zip or a run's id, found nothing")
     if Path(pack).exists() or not _RUN_ID.fullmatch(pack):
         return Path(pack), ANYONE
     if given.url is not None:

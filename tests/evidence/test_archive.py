@@ -189,6 +189,21 @@ def test_a_growing_journal_is_read_up_to_where_it_was(tmp_path: Path) -> None:
         assert archive.read(pack, "events.jsonl") == before
 
 
+def test_a_file_that_grows_meanwhile_is_found(tmp_path: Path) -> None:
+    (tmp_path / "model.json").write_bytes(b"1234")
+    pack = FolderPack(tmp_path)
+    (tmp_path / "model.json").write_bytes(b"12345678")
+    with pytest.raises(IntegrityError, match="expected 4 bytes, found more"):
+        archive.read(pack, "model.json")
+
+
+def test_a_member_that_claims_more_than_its_bytes_can_give_is_refused() -> None:
+    honest = zip_of(lambda z: z.writestr("config.json", b"x" * 100, zipfile.ZIP_DEFLATED))
+    lie = honest.getvalue().replace((100).to_bytes(4, "little"), (1 << 30).to_bytes(4, "little"))
+    with pytest.raises(IntegrityError, match="claims 1073741824 bytes, more than its"):
+        ZipPack(io.BytesIO(lie), name="x.zip")
+
+
 def test_a_file_over_the_limit_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archive, "MAX_FILE_BYTES", 3)
     (tmp_path / "model.json").write_bytes(b"1234")

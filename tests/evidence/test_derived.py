@@ -48,6 +48,22 @@ def test_recovery_completes_the_metrics_to_the_same_bytes(kept: int, tmp_path: P
     assert path.read_bytes() == whole
 
 
+@pytest.mark.parametrize(
+    ("values", "decreasing"),
+    [
+        ([1.7e308, -1.7e308, 1.7e308, -1.7e308], True),
+        ([-1.7e308, 1.7e308, -1.7e308, 1.7e308], False),
+        ([1.7e308, 1.7e308, 1.6e308], True),
+        ([1e308, 1.7e308, 1.7e308, 9e307], True),
+        ([2.0, 1.7e308, 1.0], True),
+    ],
+)
+def test_the_trend_of_losses_beyond_reason_is_exact(
+    values: Sequence[float], decreasing: object
+) -> None:
+    assert trend(values)["decreasing"] is decreasing
+
+
 def test_metrics_that_the_events_have_not_are_refused(tmp_path: Path) -> None:
     root = genuine.write(tmp_path / "run")
     path, genesis = root / "metrics.jsonl", digest.of_file(root / "config.json")

@@ -1,6 +1,9 @@
+import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -8,6 +11,7 @@ from evidence import canonical
 from evidence.__main__ import main
 from evidence.archive import zip_chunks
 from evidence.report import WIDTH, Result, as_text
+from evidence.seal import finalise
 from evidence.signing import SigningKey
 from tests.evidence import genuine
 from tests.evidence.judging import judge
@@ -58,6 +62,44 @@ def test_a_file_that_is_no_zip_exits_2(tmp_path: Path, capsys: pytest.CaptureFix
     path.write_bytes(b"x")
     assert main(["verify", str(path)]) == 2
     assert "expected a zip file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [[], ["notes.txt"], ["pack/config.json"]])
+def test_what_is_not_a_pack_exits_2_and_says_so(
+    content: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, file = tmp_path / "folder", tmp_path / "file.zip"
+    folder.mkdir()
+    with zipfile.ZipFile(file, "w") as target:
+        for name in content:
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_bytes(b"{}")
+            target.write(folder / name, name)
+    for path in (folder, file):
+        assert main(["verify", str(path)]) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert f"{path} is not a pack" in err
+        assert [line[:6] for line in err.splitlines()] == ["error:", "cause:", "help: "]
+
+
+def test_a_folder_of_sockets_is_not_a_pack_either(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert main(["verify", str(tmp_path)]) == 2
+    assert "is not a pack" in capsys.readouterr().err
+
+
+def test_an_empty_argument_is_not_the_present_folder(
+    pack: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(pack)
+    with pytest.raises(SystemExit) as caught:
+        main(["verify", ""])
+    assert caught.value.code == 2
+    assert "found nothing" in capsys.readouterr().err
+    assert main(["verify", "."]) == 0
 
 
 def test_a_folder_with_a_link_exits_1(pack: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -117,6 +159,61 @@ def test_evidence_loads_neither_ray_nor_tinygrad_nor_servers() -> None:
         check=True,
     )
     assert done.stdout == "[]\n"
+
+
+SURROGATE = b'{"\\ud800":1,"\\ud800":2}'
+
+
+@pytest.mark.parametrize(
+    "path", ["config.json", "events.jsonl", "manifest.json", "model.json", "provenance.json"]
+)
+def test_a_lone_surrogate_in_any_json_is_a_finding(
+    path: str, pack: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (pack / path).write_bytes(SURROGATE)
+    assert main(["verify", str(pack)]) == 1
+    assert main(["verify", str(pack), "--json"]) == 1
+    assert capsys.readouterr().err == ""
+
+
+def test_escape_codes_in_names_do_not_reach_the_terminal(
+    pack: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (pack / "a\x1b[2J\nEvidence of x  PASSED").write_bytes(b"x")
+    assert main(["verify", str(pack)]) == 1
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert not [line for line in out.splitlines() if line.startswith("Evidence of x")]
+    assert "\\x1b[2J\\nEvidence" in out
+    renamed = pack.rename(pack.with_name("p\x1b[2J"))
+    assert main(["verify", str(renamed)]) == 1
+    assert "\x1b" not in capsys.readouterr().out
+    (renamed / "b\x1b[2J").symlink_to("config.json")
+    assert main(["verify", str(renamed)]) == 1
+    assert "\x1b" not in capsys.readouterr().err
+
+
+def test_a_name_that_is_no_utf_8_is_a_finding(
+    pack: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path(os.fsdecode(os.fsencode(pack) + b"/\xff\xfe")).write_bytes(b"x")
+    assert main(["verify", str(pack), "--json"]) == 1
+    told = canonical.decode_canonical(capsys.readouterr().out.strip().encode())
+    assert told["checks"][0]["where"] == "\\udcff\\udcfe"
+    assert main(["verify", str(pack)]) == 1
+
+
+def test_losses_beyond_reason_are_no_crash(
+    pack: Path, key: SigningKey, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def swing(records: list[dict[str, Any]]) -> None:
+        for i, record in enumerate(r for r in records if r.get("split") == "test"):
+            record["loss"] = 1.7e308 * (-1) ** i
+
+    genuine.rewrite_events(pack, swing)
+    finalise(pack, key, run_id=genuine.RUN_ID)
+    assert main(["verify", str(pack)]) == 0
+    assert "PASSED, 11 of 12 checks" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("path", ["config.json", "metrics.jsonl", "manifest.json", "model.json"])

@@ -1,6 +1,6 @@
 from collections.abc import Callable
 from pathlib import Path
-from shutil import copy, copytree, move
+from shutil import copy, copytree, move, rmtree
 from typing import Any
 
 import pytest
@@ -97,6 +97,13 @@ def test_an_unknown_file_is_found(path: str, pack: Path) -> None:
     (pack / path).write_bytes(b"x")
     assert failed(pack)[0] == "files.complete"
     assert check(pack, "files.complete").where == path
+
+
+def test_an_empty_folder_is_found(pack: Path) -> None:
+    (pack / "foo" / "bar").mkdir(parents=True)
+    assert failed(pack) == ["files.complete"]
+    found = check(pack, "files.complete")
+    assert (found.where, found.found) == ("foo/bar", "an empty folder")
 
 
 def test_an_unknown_file_cannot_be_sealed(pack: Path, key: SigningKey) -> None:
@@ -366,8 +373,8 @@ def test_provenance_tells_each_attempt_that_measured(
 def test_a_provenance_of_a_run_that_never_ran_is_found(tmp_path: Path, key: SigningKey) -> None:
     root = genuine.write(tmp_path / "pack", Run(state="cancelled"))
     genuine.rewrite_events(root, keep_the_queue)
-    for path in root.glob("checkpoints/*/*"):
-        path.unlink()
+    for path in root.glob("checkpoints/*"):
+        rmtree(path)
     finalise(root, key, run_id=genuine.RUN_ID)
     assert failed(root) == ["run.story"]
 
@@ -394,8 +401,7 @@ def test_pruned_checkpoints_are_said_and_pass(tmp_path: Path, key: SigningKey) -
 
 
 def test_a_checkpoint_that_vanishes_without_a_record_is_found(pack: Path, key: SigningKey) -> None:
-    for file in (pack / "checkpoints" / "step_000002").iterdir():
-        file.unlink()
+    rmtree(pack / "checkpoints" / "step_000002")
     finalise(pack, key, run_id=genuine.RUN_ID)
     assert failed(pack) == ["checkpoints.digests"]
 
@@ -416,7 +422,9 @@ def keep_the_queue(records: list[dict[str, Any]]) -> None:
 def test_a_run_cancelled_in_the_queue_passes(tmp_path: Path, key: SigningKey) -> None:
     root = genuine.write(tmp_path / "pack", Run(state="cancelled"))
     genuine.rewrite_events(root, keep_the_queue)
-    for path in [*root.glob("checkpoints/*/*"), root / "model.json", root / "provenance.json"]:
+    for path in root.glob("checkpoints/*"):
+        rmtree(path)
+    for path in (root / "model.json", root / "provenance.json"):
         path.unlink()
     finalise(root, key, run_id=genuine.RUN_ID)
     assert judge(root).verdict is Verdict.PASSED
