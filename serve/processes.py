@@ -19,6 +19,7 @@ _HOME = "ZEROPOINT_HOME"
 _ALWAYS_SET = "PATH"
 """A process of a service without it has wiped its environment."""
 
+_CLOSED = frozenset({psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD})
 _KILL_GRACE_S = 10.0
 _POLL_S = 0.1
 
@@ -65,16 +66,21 @@ def kill(living: Callable[[], list[psutil.Process]]) -> set[int]:
     Nothing is asked first: a Ray head does not heed SIGTERM, and everything that matters is in
     files that are made to survive a kill.
 
+    A process that dies loses its memory, and with it the environment that it is known by, before
+    it closes its sockets. So each is waited for by its pid too: its ports are free then.
+
     Returns:
         The pids of all that were killed.
     """
     deadline = time.monotonic() + _KILL_GRACE_S
-    killed: set[int] = set()
+    killed: dict[int, psutil.Process] = {}
     while (alive := living()) and time.monotonic() < deadline:
-        killed |= {process.pid for process in alive}
+        killed |= {process.pid: process for process in alive}
         _kill_each(alive)
         time.sleep(_POLL_S)
-    return killed
+    while any(map(_has_files, killed.values())) and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+    return set(killed)
 
 
 def listening_on(port: int) -> set[int | None]:
@@ -105,6 +111,14 @@ def _session(process: psutil.Process) -> int | None:
         return os.getsid(process.pid)
     except ProcessLookupError:
         return None
+
+
+def _has_files(process: psutil.Process) -> bool:
+    """Return whether a process may still hold files open: it is neither gone nor a zombie."""
+    try:
+        return process.is_running() and process.status() not in _CLOSED
+    except psutil.Error:
+        return False
 
 
 def _kill_each(processes: list[psutil.Process]) -> None:
