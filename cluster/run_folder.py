@@ -143,6 +143,7 @@ class RunFolder:
         if before is not None and before != now:
             message = f"this attempt computes with kernels {now}, the last one with {before}"
             self.log("kernels_changed", message, level=LogLevel.WARNING)
+        self._events.sync()  # the attempt is on the disk before what tells of it
         files.write_atomic(self.paths.model, described)
         files.write_atomic(self.paths.provenance, canonical.encode(provenance))
 

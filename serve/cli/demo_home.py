@@ -1,7 +1,9 @@
 """The demo's own home: beside the one of `make up`, never the same, gone afterwards.
 
-It shares the cache with the other home. A demo that was killed left a service and a folder; the
-next one clears both away. One demo a home at a time: a lock says so, and dies with its holder.
+It shares the cache and the signing key with the other home, so that the pack that stays is one of
+that home's service; whichever of the two comes first makes the key. A demo that was killed left a
+service and a folder; the next one clears both away. One demo a home at a time: a lock says so, and
+dies with its holder.
 """
 
 import fcntl
@@ -16,7 +18,8 @@ from evidence.errors import ConfigError, Conflict
 from serve import local
 
 _NAME = "demo"
-_SECRETS = ("token", "ray-token", "keys")
+_KEYS = "keys"
+_SECRETS = ("token", "ray-token", _KEYS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +30,11 @@ class DemoHome:
     """Of the demo's service."""
     runs_root: Path
     """Folder of run folders that the pack is moved to."""
+    keys: Path
+    """Folder of the signing key of the home beside."""
 
     def keep(self, run_id: str) -> Path:
-        """Move a pack to where packs stay; return its path.
+        """Move a pack to where packs stay, and its key if there is none yet; return its path.
 
         Raises:
             OSError: It cannot be moved.
@@ -37,6 +42,8 @@ class DemoHome:
         self.runs_root.mkdir(parents=True, exist_ok=True)
         target = self.runs_root / run_id
         shutil.move(self.settings.runs_root / run_id, target)
+        if not self.keys.exists():
+            shutil.move(self.settings.home / _KEYS, self.keys)
         return target
 
     def stop(self) -> int:
@@ -95,10 +102,13 @@ def _make(settings: Settings, home: Path) -> DemoHome:
             }
         ),
         settings.runs_root,
+        settings.home / _KEYS,
     )
     own.stop()
     _remove(home)
     home.mkdir()
+    if own.keys.exists():
+        shutil.copytree(own.keys, home / _KEYS)
     return own
 
 

@@ -54,8 +54,13 @@ def test_the_demo_proves_what_it_says_and_leaves_only_the_pack(home: Path) -> No
     assert not {"\x1b", "\r"} & set(result.stderr + result.stdout)
     assert max(len(line) for line in lines if str(home) not in line) <= 80
     assert result.stdout.split() == demo_results(pack)
-    assert sorted(path.name for path in home.iterdir()) == ["cache", "demo.lock", "evidence"]
+    assert sorted(path.name for path in home.iterdir()) == [
+        "cache", "demo.lock", "evidence", "keys",
+    ]  # fmt: skip
     assert processes_of(home) == []
+    checked = zpctl("verify", pack.name, home=home, cwd=REPOSITORY)
+    assert checked.returncode == 0
+    assert "the key of this service" in checked.stdout
 
 
 def demo_results(pack: Path) -> list[str]:
