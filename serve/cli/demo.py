@@ -140,7 +140,8 @@ def _train(client: Client, terminal: Terminal) -> Progress:
     run = follow.follow(client, view, terminal)
     if run.state is not RunState.SUCCEEDED:
         fault = client.run(run.run_id)["error"] or {"code": TrainerLost.code, "detail": run.reason}
-        terminal.progress(render.outcome_line(live.frame_of(terminal), run))
+        for line in render.outcome_lines(live.frame_of(terminal), run):
+            terminal.progress(line)
         raise of_code(fault["code"], fault["detail"])
     took = units.duration(run.elapsed_s or 0.0)
     reached = f"test accuracy {units.percent(run.test_accuracy or 0.0)}"
@@ -185,4 +186,4 @@ def _print_results(terminal: Terminal, pack: Path) -> None:
     terminal.result()
     terminal.result(f"  {'Pack':<11}{shown}")
     terminal.result(f"  {'Check it':<11}.venv/bin/zpctl verify {pack.name}")
-    terminal.result(f"  {'Keep one':<11}make up      then open its address")
+    terminal.result(f"  {'Keep one':<11}make up      then open /api/docs at its address")

@@ -31,6 +31,36 @@ _CACHE_BYTES = 1 << 30
 """Space that environment, data and kernels take, with room to spare."""
 
 
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """What a device other than the CPU runs on."""
+
+    title: str
+    is_here: Callable[[], bool]
+    """Whether this machine shows it."""
+    cure: str
+    """What to do where it is here, and no kernel runs on it."""
+
+
+_NVIDIA = Hardware(
+    "an NVIDIA GPU",
+    lambda: any(map(Path.exists, map(Path, ("/dev/nvidiactl", "/proc/driver/nvidia")))),
+    "install NVIDIA's driver; nvidia-smi must list the GPU",
+)
+_HARDWARE = {
+    "CUDA": _NVIDIA,
+    "NV": _NVIDIA,
+    "AMD": Hardware(
+        "an AMD GPU",
+        Path("/dev/kfd").exists,
+        "load the amdgpu driver and let this user open /dev/kfd and /dev/dri",
+    ),
+    "METAL": Hardware(
+        "an Apple GPU (macOS)", lambda: sys.platform == "darwin", "xcode-select --install"
+    ),
+}
+
+
 class State(StrEnum):
     """What a finding says."""
 
@@ -98,9 +128,9 @@ def lines(frame: render.Frame, findings: Iterable[Finding]) -> list[Text]:
     """Return the findings for people, each cure below its finding."""
     told: list[Text] = []
     for finding in findings:
-        told.append(render.phase(frame, _MARKS[finding.state], finding.name, finding.detail))
+        told += render.paragraph(frame, _MARKS[finding.state], finding.name, finding.detail)
         if finding.cure is not None and finding.state is not State.GOOD:
-            told.append(render.phase(frame, Mark.HELP, "", finding.cure))
+            told += render.paragraph(frame, Mark.HELP, "", finding.cure)
     return told
 
 
@@ -188,11 +218,15 @@ def _of_device(report: devices.DeviceReport) -> Finding:
     if report.usable:
         told = f"kernel and gradient right, {units.duration(report.details['seconds'])}"
         return Finding(name, State.GOOD, told)
-    is_needed = report.device == "CPU"
     reason = (report.reason or "").removeprefix(f"device {report.device}: ")
     reason = reason.removeprefix("the probe kernel did not run: ")
-    cure = "pip install ziglang==0.17.1, or install clang" if is_needed else None
-    return Finding(name, State.LACKING if is_needed else State.ABSENT, reason, cure)
+    if report.device not in _HARDWARE:
+        return Finding(name, State.LACKING, reason, "pip install ziglang==0.17.1, or install clang")
+    hardware = _HARDWARE[report.device]
+    if not hardware.is_here():
+        told = f"only where there is {hardware.title}; this machine shows none"
+        return Finding(name, State.ABSENT, told)
+    return Finding(name, State.ABSENT, f"{hardware.title}: {reason}", hardware.cure)
 
 
 def _of_dataset(name: str, settings: Settings) -> Finding:

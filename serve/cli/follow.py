@@ -1,16 +1,21 @@
 """Follows one run from its event stream to its end, and shows it meanwhile."""
 
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from rich.text import Text
 
+from evidence.errors import ServiceError
 from evidence.records import RunState
 from serve.cli import live, render
 from serve.cli.options import ExitCode
 from serve.cli.progress import Progress
 from serve.cli.terminal import Terminal
 from serve.client import Client, Link
+
+_ASK_EVERY_S = 2.0
 
 
 def follow(
@@ -45,7 +50,7 @@ def follow(
         return render.plain_line(run, live.time_of_day())
 
     try:
-        with live.showing(terminal, block, line):
+        with _asking_why_it_waits(client, run), live.showing(terminal, block, line):
             for event in client.follow(run.run_id, on_link=note_link):
                 run.take_in(event)
     except KeyboardInterrupt:
@@ -55,6 +60,27 @@ def follow(
         for shown in block():
             terminal.progress(shown)
     return run
+
+
+@contextmanager
+def _asking_why_it_waits(client: Client, run: Progress) -> Iterator[None]:
+    """Ask now and then what a queued run waits for: no event tells."""
+    ended = threading.Event()
+
+    def ask() -> None:
+        while not ended.wait(_ASK_EVERY_S):
+            if run.state is not RunState.QUEUED:
+                continue
+            try:
+                run.waits_for = client.run(run.run_id)["pending_reason"] or ""
+            except (ServiceError, RuntimeError) as error:  # RuntimeError: the client was closed
+                run.waits_for = f"what for is not known: {error}"
+
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()
 
 
 def exit_code(state: RunState) -> ExitCode:

@@ -31,6 +31,8 @@ class Progress:
     """Updates in all."""
     state: RunState = RunState.QUEUED
     reason: str = ""
+    waits_for: str = ""
+    """Why it is still queued, as last heard."""
     device: str | None = None
     step: int = 0
     losses: list[float] = field(default_factory=list)
@@ -51,8 +53,14 @@ class Progress:
     def of_view(cls, view: Mapping[str, Any]) -> "Progress":
         """Return what the API's view of a run says before the first event."""
         known = cls(view["run_id"], view["name"], view["steps"])
-        known.state, known.reason = RunState(view["status"]), view["pending_reason"] or ""
+        known.state, known.reason = RunState(view["status"]), view["reason"]
+        known.waits_for = view["pending_reason"] or ""
         return known
+
+    @property
+    def told_state(self) -> str:
+        """Why it is in its state: what a queued run waits for, if that is known."""
+        return (self.state is RunState.QUEUED and self.waits_for) or self.reason
 
     @property
     def eta_s(self) -> float | None:

@@ -1,5 +1,6 @@
 """Lines from values, purely: nothing here reads, waits or prints. No line is wider than asked."""
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -67,7 +68,7 @@ def train_block(frame: Frame, run: Progress) -> list[Text]:
     mark = Mark.RUNNING if run.state in {RunState.RUNNING, RunState.QUEUED} else _mark(run.state)
     head = phase(frame, mark, "train", dot.join(parts))
     if run.state is RunState.QUEUED:
-        told = _cut(f"{_INDENT}queued{dot}{run.reason}", frame.width, frame.glyphs)
+        told = _cut(f"{_INDENT}queued{dot}{run.told_state}", frame.width, frame.glyphs)
         return [head, Text(told, "dim")]
     return [head, bar_line(frame, run), measures_line(frame, run)]
 
@@ -101,7 +102,7 @@ def bar(glyphs: Glyphs, done: int, total: int, *, width: int) -> Text:
 def measures_line(frame: Frame, run: Progress) -> Text:
     """Return the newest loss with its course, accuracy, speed, memory: what fits, in that order."""
     parts = [
-        f"loss {run.losses[-1]:.4f}" if run.losses else "no step yet: kernels are being compiled",
+        f"loss {run.losses[-1]:.4f}" if run.losses else _no_step(run),
         chart(frame.glyphs, run.losses),
         f"test {100 * run.test_accuracy:.1f} %" if run.test_accuracy is not None else "",
         f"{run.samples_s:,.0f} samples/s" if run.samples_s is not None else "",
@@ -133,10 +134,10 @@ def chart(glyphs: Glyphs, values: Sequence[float], *, width: int = _CHART_WIDTH)
 def plain_line(run: Progress, now: str) -> str:
     """Return the run's progress as one line that stays, for where nothing is redrawn."""
     if run.state is RunState.QUEUED:
-        return f"{now} queued {run.reason}".rstrip()
+        return f"{now} queued: {run.told_state}"
     parts = [
         f"{now} step {run.step}/{run.steps}",
-        f"loss {run.losses[-1]:.4f}" if run.losses else "compiling kernels",
+        f"loss {run.losses[-1]:.4f}" if run.losses else _no_step(run),
         f"test {100 * run.test_accuracy:.1f} %" if run.test_accuracy is not None else "",
         f"{run.samples_s:,.0f} samples/s" if run.samples_s is not None else "",
         f"eta {units.duration(run.eta_s)}" if run.eta_s is not None else "",
@@ -150,15 +151,49 @@ def newest_lines(frame: Frame, run: Progress) -> list[Text]:
     return [Text(_INDENT + _cut(line, frame.width - 2, frame.glyphs), "dim") for line in run.newest]
 
 
-def outcome_line(frame: Frame, run: Progress) -> Text:
-    """Return how a run ended, in a line that stays true."""
+def outcome_lines(frame: Frame, run: Progress) -> list[Text]:
+    """Return how a run ended, in lines that stay true: a reason whole, on lines of its own."""
     mark = _mark(run.state)
     took = units.duration(run.elapsed_s) if run.elapsed_s is not None else ""
     if run.state is RunState.SUCCEEDED:
         reached = f", test accuracy {units.percent(run.test_accuracy)}" if run.test_accuracy else ""
-        return phase(frame, mark, "train", f"{run.steps:,} steps{reached}", took)
-    told = f"{run.state} at step {run.step:,}: {run.reason}"
-    return phase(frame, mark, "train", told, took)
+        return [phase(frame, mark, "train", f"{run.steps:,} steps{reached}", took)]
+    told = phase(frame, mark, "train", f"{run.state} at step {run.step:,}", took)
+    return [told, *map(Text, wrapped(frame, run.told_state, indent=_INDENT))]
+
+
+def paragraph(frame: Frame, mark: Mark, label: str, detail: str) -> list[Text]:
+    """Return `sign label detail`, the detail whole, on as many lines as it takes."""
+    sign = _sign(frame.glyphs, mark)
+    if frame.glyphs is WORDS:
+        lead, indent = f"{sign} {label}: " if label else f"{sign} ", _INDENT
+    else:
+        lead, indent = f"{sign} {label:<{LABEL_WIDTH}}", " " * (LABEL_WIDTH + 2)
+    lines = [Text(line) for line in wrapped(frame, detail, lead=lead, indent=indent)]
+    lines[0].stylize(mark.value, 0, 1)
+    return lines
+
+
+def wrapped(frame: Frame, text: str, *, indent: str, lead: str | None = None) -> list[str]:
+    """Return a text as lines that fit; only a word that is too long for a line is wider.
+
+    Args:
+        frame: What to fit into.
+        text: Any; what fits keeps its columns.
+        indent: Before each line.
+        lead: Before the first line, if that is another.
+    """
+    lead = indent if lead is None else lead
+    if len(lead) + len(text) <= frame.width and len(text.splitlines()) <= 1:
+        return [(lead + text).rstrip()]
+    return textwrap.wrap(
+        " ".join(text.split()),
+        frame.width,
+        initial_indent=lead,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    ) or [lead.rstrip()]
 
 
 def left_line(frame: Frame, run: Progress) -> Text:
@@ -246,6 +281,12 @@ def _mark(state: RunState) -> Mark:
             return Mark.ENDED
         case RunState.QUEUED | RunState.RUNNING:
             return Mark.RUNNING
+
+
+def _no_step(run: Progress) -> str:
+    if run.state is RunState.RUNNING and not run.is_over:
+        return "no step yet: kernels are being compiled"
+    return "no step was made"
 
 
 def _link(glyphs: Glyphs, run: Progress) -> str:

@@ -49,10 +49,9 @@ def runs(
         documents.print_document(given.terminal, page)
         return ExitCode.GOOD
     if not page["runs"]:
-        only = f" that are {status}" if status else ""
-        given.terminal.result(f"no runs{only}; zpctl train mnist_mlp starts one")
+        given.terminal.result(_no_runs(f" that are {status}" if status else ""))
         return ExitCode.GOOD
-    for line in _table(given.terminal, page["runs"]):
+    for line in [*_table(given.terminal, page["runs"]), *_waiting(given.terminal, page["runs"])]:
         given.terminal.result(line)
     rest = page["total"] - len(page["runs"])
     if rest:
@@ -117,7 +116,8 @@ def _watch_one(client: Client, terminal: Terminal, run_id: str, *, json: bool) -
             state = RunState(event.data.get("state", state))
         return follow.exit_code(state)
     run = follow.follow(client, view, terminal, with_events=True)
-    terminal.result(render.outcome_line(live.frame_of(terminal), run))
+    for line in render.outcome_lines(live.frame_of(terminal), run):
+        terminal.result(line)
     return follow.exit_code(run.state)
 
 
@@ -125,13 +125,19 @@ def _watch_all(client: Client, terminal: Terminal, *, json: bool) -> int:
     if json:
         return _watch_changes(client, terminal)
     views = client.runs(limit=_MOST_RUNS)["runs"]
+    if not views:
+        terminal.result(_no_runs())
+        return ExitCode.GOOD
     most = terminal.height - _TABLE_FRAME - 1
-    block = lambda: _table(terminal, views, most=most)  # noqa: E731 - the block as of now
+
+    def block() -> list[Text]:
+        return _shown(terminal, views, most=most)
+
     with live.showing(terminal, block, lambda: _count_line(views)):
         while _is_any_live(views):
             time.sleep(_REFRESH_S)
             views = client.runs(limit=_MOST_RUNS)["runs"]
-    for line in _table(terminal, views, most=most):
+    for line in block():
         terminal.result(line)
     return ExitCode.GOOD
 
@@ -160,6 +166,30 @@ def _table(
         start = line.plain.find(view["status"])
         line.stylize(render.state_style(view["status"]), start, start + len(view["status"]))
     return lines
+
+
+def _shown(terminal: Terminal, views: Sequence[Mapping[str, Any]], *, most: int) -> list[Text]:
+    """Return the table and what runs wait for, in at most as many rows as there is room for."""
+    waiting = _waiting(terminal, views)[: most // 2]
+    return [*_table(terminal, views, most=most - len(waiting)), *waiting]
+
+
+def _waiting(terminal: Terminal, views: Sequence[Mapping[str, Any]]) -> list[Text]:
+    """Return what queued runs wait for, each reason once."""
+    reasons: dict[str, list[str]] = {}
+    for view in views:
+        if view["pending_reason"]:
+            reasons.setdefault(view["pending_reason"], []).append(view["run_id"])
+    frame = live.frame_of(terminal)
+    told = [
+        f"{ids[0] if len(ids) == 1 else f'{len(ids)} runs'} waiting: {reason}"
+        for reason, ids in reasons.items()
+    ]
+    return [Text(line, "dim") for one in told for line in render.wrapped(frame, one, indent="")]
+
+
+def _no_runs(only: str = "") -> str:
+    return f"no runs{only}; zpctl train mnist_mlp starts one"
 
 
 def _cells(terminal: Terminal, view: Mapping[str, Any]) -> list[str]:

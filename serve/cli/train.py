@@ -54,7 +54,8 @@ def train(  # noqa: PLR0913 - one parameter for each option
     if json:
         documents.print_document(given.terminal, view)
     else:
-        given.terminal.result(render.outcome_line(live.frame_of(given.terminal), run))
+        for line in render.outcome_lines(live.frame_of(given.terminal), run):
+            given.terminal.result(line)
         hint = f"verify {run_id}" if view["sealed"] else f"logs {run_id}"
         given.terminal.result(f"  {'Next':<{render.LABEL_WIDTH}}zpctl {hint}")
     return follow.exit_code(run.state)

@@ -60,7 +60,7 @@ def test_the_demo_proves_what_it_says_and_leaves_only_the_pack(home: Path) -> No
 
 def demo_results(pack: Path) -> list[str]:
     said = f"Pack {pack} Check it .venv/bin/zpctl verify {pack.name} "
-    return (said + "Keep one make up then open its address").split()
+    return (said + "Keep one make up then open /api/docs at its address").split()
 
 
 @pytest.mark.parametrize(

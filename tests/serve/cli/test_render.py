@@ -20,7 +20,7 @@ FRAMES = [Frame(SIGNS, 80), Frame(WORDS, 80), Frame(SIGNS, 40)]
 
 
 def status(state: str, *, at_s: float = 0.0, **more: Any) -> Event:
-    told = {"state": state, "reason": "because", "timestamp": at(at_s), **more}
+    told = {"state": state, "reason": "because", "timestamp": at(at_s)} | more
     return Event(1, "status", told)
 
 
@@ -96,6 +96,44 @@ def test_a_queued_run_shows_its_reason() -> None:
     assert plain(render.train_block(FRAMES[0], run)).splitlines()[1] == "  queued · because"
 
 
+def test_a_queued_run_shows_what_it_waits_for_if_that_is_known() -> None:
+    run = Progress("7f3a91c20000", "a", 10)
+    run.take_in(status("queued"))
+    run.waits_for = "no node offers METAL for the device METAL"
+    assert plain(render.train_block(FRAMES[0], run)).endswith(f"queued · {run.waits_for}")
+    assert render.plain_line(run, "22:31:04") == f"22:31:04 queued: {run.waits_for}"
+
+
+def test_a_run_that_was_cancelled_in_the_queue_compiles_nothing() -> None:
+    run = Progress("7f3a91c20000", "a", 10)
+    run.take_in(status("queued"))
+    run.take_in(status("cancelled"))
+    told = plain(render.train_block(FRAMES[0], run)) + render.plain_line(run, "22:31:04")
+    assert "compil" not in told
+    assert "no step was made" in told
+
+
+@pytest.mark.parametrize("frame", FRAMES)
+def test_the_reason_of_a_failure_is_told_whole(frame: Frame) -> None:
+    run = running()
+    reason = "step 12: expected a finite loss, found nan; " * 5 + "lower optimizer.lr"
+    run.take_in(status("failed", reason=reason))
+    head, *lines = [line.plain for line in render.outcome_lines(frame, run)]
+    assert "failed at step" in head
+    assert " ".join(line.strip() for line in lines) == reason
+    assert max(map(len, lines)) <= frame.width
+
+
+@pytest.mark.parametrize("frame", FRAMES)
+@pytest.mark.parametrize("detail", ["", "short", "word " * 40, "two\nlines"])
+def test_a_paragraph_is_told_whole_and_fits(frame: Frame, detail: str) -> None:
+    lines = [one.plain for one in render.paragraph(frame, Mark.VERIFIED, "device CPU", detail)]
+    told = " ".join(" ".join(lines).split())
+    assert told.endswith(" ".join(detail.split()))
+    assert "device CPU" in lines[0]
+    assert max(map(len, lines)) <= frame.width
+
+
 def test_a_lost_connection_shows_as_sign_and_word() -> None:
     run = running()
     run.link = Link.RECONNECTING
@@ -110,7 +148,7 @@ def test_the_last_frame_says_how_it_ended_with_sign_and_word(state: str, sign: s
     run = running()
     run.take_in(status(state, at_s=221))
     run.take_in(Event(None, "end", {"state": state}))
-    line = render.outcome_line(FRAMES[0], run).plain
+    line = render.outcome_lines(FRAMES[0], run)[0].plain
     assert line.startswith(f"{sign} train")
     assert line.endswith("3:41")
     assert (state in line) or ("test accuracy 97.90 %" in line)
@@ -162,7 +200,7 @@ def test_no_line_is_too_wide_or_has_an_escape(
     run = running(steps, min(done, steps), name=name)
     run.link = link
     lines = [*render.train_block(frame, run), *render.newest_lines(frame, run)]
-    lines += [render.outcome_line(frame, run), render.left_line(frame, run)]
+    lines += [*render.outcome_lines(frame, run), render.left_line(frame, run)]
     for line in plain(lines).splitlines():
         assert len(line) <= frame.width
         assert "\x1b" not in line

@@ -222,3 +222,16 @@ def test_collection_says_first_what_it_would_delete(
     told = document(service, "gc", "--keep-runs", "0", "--dry-run")
     assert trained["run_id"] in {one["run_id"] for one in told["deleted"]}
     assert client.run(trained["run_id"])["status"] == "succeeded"
+
+
+def test_what_a_run_waits_for_is_shown_while_it_waits(service: LocalService) -> None:
+    reason = "no node offers METAL for the device METAL"
+    run_id = run(service, "train", "mnist_mlp", "--set", "device=METAL", "--no-follow").stdout
+    run_id = run_id.strip()
+    try:
+        assert f"{run_id} waiting: {reason}" in run(service, "runs").stdout
+    finally:
+        assert run(service, "cancel", run_id).returncode == 0
+    watched = run(service, "watch", run_id)
+    assert "compil" not in watched.stdout + watched.stderr
+    assert "cancelled" in watched.stdout
