@@ -62,11 +62,21 @@ class Client:
         url: Base address, e.g. http://127.0.0.1:8000.
         token: The service's token; None for the open routes only.
         verify: Whether TLS certificates are checked, or the path of a CA file.
+        is_gone: Says, when the connection is lost, whether the service was stopped for good;
+            following a run then ends at once.
     """
 
-    def __init__(self, url: str, *, token: str | None, verify: bool | str = True) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: str | None,
+        verify: bool | str = True,
+        is_gone: Callable[[], bool] = lambda: False,
+    ) -> None:
         headers = {"authorization": f"Bearer {token}"} if token else {}
         self.url = url.rstrip("/")
+        self._is_gone = is_gone
         self._http = httpx.Client(
             base_url=self.url, headers=headers, timeout=_TIMEOUT, verify=verify, trust_env=False
         )
@@ -83,7 +93,7 @@ class Client:
         service = local.find(Path(home))
         if service is None:
             raise Unavailable(f"no service runs in {home}", cure="make up")
-        return cls(service.url, token=service.token())
+        return cls(service.url, token=service.token(), is_gone=service.is_gone)
 
     # -- runs ----------------------------------------------------------------------------------
 
@@ -214,7 +224,7 @@ class Client:
             on_link: Told when the connection is lost and when it is back.
 
         Raises:
-            Unavailable: The service did not come back.
+            Unavailable: The service was stopped, or did not come back.
             ServiceError: The service refused.
         """
         lost_at: float | None = None
@@ -232,12 +242,21 @@ class Client:
                         if event.kind == EventKind.END and run_id is not None:
                             return
             except (httpx.TransportError, Unavailable) as error:
-                now = time.monotonic()
-                lost_at = lost_at or now
-                if now - lost_at > patience_s:
-                    raise _away(self.url, error) from error
+                lost_at = lost_at or time.monotonic()
+                self._require_hope(error, until=lost_at + patience_s)
                 on_link(Link.RECONNECTING)
                 time.sleep(_RECONNECT_S)
+
+    def _require_hope(self, error: Exception, *, until: float) -> None:
+        """Make sure that it makes sense to connect again.
+
+        Raises:
+            Unavailable: The service was stopped, or the time is over.
+        """
+        if self._is_gone():
+            raise _stopped(self.url) from error
+        if time.monotonic() > until:
+            raise _away(self.url, error) from error
 
     @contextmanager
     def _stream(self, run_id: str | None, after: int) -> Iterator[Iterator[Event] | None]:
@@ -314,6 +333,14 @@ def _require_success(answer: httpx.Response) -> None:
     error.found = document.get("found")
     error.cure = document.get("cure")
     raise error
+
+
+def _stopped(url: str) -> Unavailable:
+    return Unavailable(
+        f"the service at {url} was stopped",
+        found="runs that had not ended are interrupted and can be resumed",
+        cure="make up            starts it again\nzpctl resume RUN   goes on with a run",
+    )
 
 
 def _away(url: str, error: Exception) -> Unavailable:

@@ -42,7 +42,10 @@ def read_file(path: Path) -> str:
     """
     words = path.read_bytes().split()
     if not words:
-        raise ConfigError(f"{path}: expected a token, found nothing", cure=f"rm {path}")
+        raise ConfigError(
+            f"{path}: expected a token, found nothing",
+            cure=f"rm {path}    if it is the service's own: the next start makes one",
+        )
     if len(words) > 1 or not words[0].isascii() or not words[0].decode("ascii").isprintable():
         raise ConfigError(
             f"{path}: expected one token, found something else",

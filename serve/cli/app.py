@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 from typer.completion import completion_init  # type: ignore[attr-defined]  # exported unsaid
 
-from serve.cli import failure
+from serve.cli import failure, options
 from serve.cli.options import ExitCode, Options
 from serve.cli.terminal import Terminal, of_environment
 from serve.version import VERSION
@@ -46,7 +46,7 @@ def run(arguments: Sequence[str], summaries: Mapping[str, str], load: Load) -> i
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.GOOD
     except Exception as error:  # noqa: BLE001 - the process edge: told, and ended
-        return _tell(error, debug=debug)
+        return _tell(error, debug=debug, command=next(iter(wanted), None))
     return int(status or 0)
 
 
@@ -100,6 +100,7 @@ def set_options(
 ) -> None:
     """Training as a service whose claims can be checked."""
     _ = debug, version  # `run` reads debug, since an error may come before this
+    options.require_address(url, token_file)
     context.obj = Options(_terminal(is_quiet=quiet), url, token_file)
 
 
@@ -107,9 +108,9 @@ def _only_listed() -> NoReturn:
     raise AssertionError("a command that was named is loaded")
 
 
-def _tell(error: Exception, *, debug: bool) -> int:
+def _tell(error: Exception, *, debug: bool, command: str | None) -> int:
     stream = _terminal(is_quiet=False)
-    for line in failure.lines(error):
+    for line in failure.lines(error, command=command):
         stream.complain(line)
     if debug:
         stream.complain(f"trace: {failure.write_trace(error)}")

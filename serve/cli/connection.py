@@ -1,11 +1,10 @@
 """Which service a command talks to: the one of --url, or the local one of this home."""
 
 import os
-from pathlib import Path
 
 from cluster.settings import Settings, from_environment
-from evidence.errors import ConfigError, Conflict, Unavailable
-from serve import local
+from evidence.errors import Conflict, Unavailable
+from serve import local, tokens
 from serve.cli.options import Options
 from serve.client import Client
 from serve.local import LocalService
@@ -45,19 +44,11 @@ def connect(options: Options) -> Client:
 
     Raises:
         Unavailable: No local service runs.
-        ConfigError: The token file is empty.
+        ConfigError: The token file holds no token.
         OSError: The token file cannot be read.
     """
     if options.url is None:
         service = require_local()
-        return Client(service.url, token=service.token())
-    return Client(options.url, token=_token_of(options.token_file))
-
-
-def _token_of(file: Path | None) -> str | None:
-    if file is None:
-        return None
-    token = file.read_text(encoding="ascii").strip()
-    if not token:
-        raise ConfigError(f"{file}: expected a token, found nothing", field="token-file")
-    return token
+        return Client(service.url, token=service.token(), is_gone=service.is_gone)
+    file = options.token_file
+    return Client(options.url, token=tokens.read_file(file) if file is not None else None)

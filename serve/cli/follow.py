@@ -73,8 +73,8 @@ def _asking_why_it_waits(client: Client, run: Progress) -> Iterator[None]:
                 continue
             try:
                 run.waits_for = client.run(run.run_id)["pending_reason"] or ""
-            except (ServiceError, RuntimeError):  # away, or this client was closed meanwhile
-                run.waits_for = ""
+            except (ServiceError, RuntimeError) as error:  # RuntimeError: the client was closed
+                run.waits_for = f"what for is not known: {error}"
 
     threading.Thread(target=ask, daemon=True).start()
     try:

@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 
+from evidence.errors import InvalidInput
 from serve.cli.terminal import Terminal
 
 
@@ -34,6 +36,34 @@ class Options:
     """Address of the service; None is the local one."""
     token_file: Path | None
     """Where its token stands."""
+
+
+def require_address(url: str | None, token_file: Path | None) -> None:
+    """Make sure that an address is one, and that a token goes to a service that is named.
+
+    Raises:
+        InvalidInput: It is not so.
+    """
+    if url is None and token_file is not None:
+        raise InvalidInput(
+            f"--token-file {token_file}: expected --url beside it, found none",
+            field="token-file",
+            cure="leave it out: the local service's token is found by itself",
+        )
+    if url is not None and not _is_address(url):
+        raise InvalidInput(
+            f"--url: expected an address such as http://127.0.0.1:8000, found {url!r}",
+            field="url",
+            cure="zpctl --url http://HOST:PORT --token-file FILE ...",
+        )
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number
+        return False
 
 
 def of(context: typer.Context) -> Options:

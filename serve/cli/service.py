@@ -119,7 +119,7 @@ def _of_local(service: LocalService) -> dict[str, Any]:
 
 
 def _of_url(url: str) -> dict[str, Any]:
-    return {"url": url, "dashboard_url": None, **_health(url)}
+    return {"url": url, **_health(url)}
 
 
 def _health(url: str) -> dict[str, Any]:
@@ -135,4 +135,6 @@ def _health(url: str) -> dict[str, Any]:
 
 def _print_facts(terminal: Terminal, facts: dict[str, Any]) -> None:
     for name, value in facts.items():
-        terminal.result(f"  {name:<{render.LABEL_WIDTH}}  {value}".rstrip())
+        if value is not None:
+            told = {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
+            terminal.result(f"  {name:<{render.LABEL_WIDTH}}  {told}")

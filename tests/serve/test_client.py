@@ -142,6 +142,15 @@ def test_without_a_token_nothing_but_the_open_routes_answers(tmp_path: Path) -> 
     assert caught.value.cure
 
 
+def test_a_service_that_was_stopped_is_not_waited_for() -> None:
+    url = f"http://127.0.0.1:{ports.free(1)[0]}"
+    with (
+        Client(url, token=None, is_gone=lambda: True) as client,
+        pytest.raises(Unavailable, match="was stopped"),
+    ):
+        list(client.follow("0" * 12))
+
+
 # -- servers that fail ---------------------------------------------------------------------------
 
 

@@ -55,6 +55,14 @@ def test_an_empty_file_is_no_token(tmp_path: Path) -> None:
         tokens.read_or_create(tmp_path)
 
 
+@pytest.mark.parametrize("content", [b"two words", b"caf\xc3\xa9", b"\xff\xfe", b"a\x00b"])
+def test_what_is_no_single_printable_word_is_no_token(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "README.md"
+    file.write_bytes(content)
+    with pytest.raises(ConfigError, match="expected one token, found something else"):
+        tokens.read_file(file)
+
+
 def test_reading_makes_none(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         tokens.read(tmp_path)

@@ -6,6 +6,7 @@ import pytest
 from evidence.errors import (
     ConfigError,
     IntegrityError,
+    InvalidInput,
     NotFound,
     ServiceError,
     SourcesExhausted,
@@ -53,6 +54,35 @@ def test_a_long_cause_is_cut_to_six_lines_of_eighty_columns() -> None:
     assert len(lines) <= 6
     assert max(map(len, lines)) <= 80
     assert lines[-1].endswith("three")
+
+
+def test_nothing_is_cut_where_there_is_room() -> None:
+    lines = failure.lines(NotFound("cause " * 20, cure="help " * 20))
+    assert "..." not in " ".join(lines)
+    assert len(lines) == 5
+
+
+@pytest.mark.parametrize(
+    ("error", "hint"),
+    [
+        (NotFound("dataset: expected one of mnist, found 'x'"), "zpctl datasets"),
+        (NotFound("there is no checkpoint 7; there are: 2, 4", field="step"), "without --step"),
+        (ConfigError("ZEROPOINT_PORT: wrong", field="ZEROPOINT_PORT"), "docs/settings.md"),
+        (ConfigError("steps: wrong", field="steps"), "zpctl recipes --json"),
+        (InvalidInput("run_id (path): wrong", field="run_id"), "zpctl logs --help"),
+    ],
+)
+def test_the_help_fits_what_was_wrong(error: ServiceError, hint: str) -> None:
+    assert hint in failure.lines(error, command="logs")[-1]
+
+
+@pytest.mark.slow
+def test_a_file_that_holds_no_token_is_wrong_use(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_bytes(b"\xff is no token")
+    given = ("--url", "http://127.0.0.1:1", "--token-file", "README.md", "runs")
+    result = zpctl(*given, home=tmp_path)
+    cause = "README.md: expected one token"
+    require_explained(result, status=2, error="invalid configuration", cause=cause)
 
 
 def test_a_defect_names_the_option_that_writes_the_trace() -> None:
