@@ -37,7 +37,7 @@ REQUEST: dict[str, Any] = {
     "overrides": {
         "model": {"architecture": "mlp", "hidden": [16]},
         "optimizer": {"name": "sgd", "lr": 0.05, "momentum": 0.9},
-        "batch_size": 1024,
+        "batch_size": 4096,  # so slow that a stream on a busy machine keeps up
         "steps": STEPS,
         "checkpoint_every": CHECKPOINT_EVERY,
         "max_restarts": 100,
