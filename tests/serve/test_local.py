@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -97,6 +98,15 @@ def test_it_is_found_after_the_leader_of_its_session_ended(wiped: tuple[int, int
     assert found == {child}
     killed = processes.kill(lambda: processes.of_service("test-of-wiped", head_pid=leader))
     assert killed == {child}
+
+
+def test_whoever_listens_on_a_port_is_known() -> None:
+    with socket.socket() as listener:
+        listener.bind((ports.LOOPBACK, 0))
+        port = listener.getsockname()[1]
+        assert processes.listening_on(port) == set()
+        listener.listen()
+        assert processes.listening_on(port) == {os.getpid()}
 
 
 def test_the_reason_of_a_failure_is_its_last_error_and_no_chatter(tmp_path: Path) -> None:
