@@ -236,7 +236,7 @@ def _of_dataset(name: str, settings: Settings) -> Finding:
         return Finding(label, State.GOOD, "in the cache, SHA-256 as published")
     found = [
         local_search.find(name, file, folders=settings.search_path)[0]
-        for file in catalog.image_set(name).files
+        for file in catalog.entry(name).files
     ]
     if settings.search_path and all(found):
         return Finding(label, State.GOOD, "on the search path, SHA-256 as published")
