@@ -30,7 +30,7 @@ class Plan:
 
 FULL = Plan(
     3,
-    (("mnist_mlp", 800, 1), ("mnist_mlp", 800, 50), ("mnist_convnet", 120, 1)),
+    (("mnist_mlp", 3000, 1), ("mnist_mlp", 3000, 50), ("mnist_convnet", 900, 1)),
     after_step=50,
     idle_s=10.0,
 )

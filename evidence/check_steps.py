@@ -20,7 +20,7 @@ from evidence.subject import Difference, Differs, Good, Subject, event_place, pl
 
 def steps(subject: Subject) -> Good:
     """(7) Every step is where the config puts it, and in order; the run ended where it says."""
-    walk = _Walk(subject.config, prunes_freely=subject.is_vector)
+    walk = _Walk(subject.config)
     for event in subject.events:
         walk.take(event)
     return Good(f"{plural(walk.trained, 'step')}, {plural(walk.checkpoints, 'checkpoint')}")
@@ -31,8 +31,6 @@ class _Walk:
     """Where a run is after the events so far."""
 
     config: Config
-    prunes_freely: bool
-    """Whether keep_last does not bind it; see `pack.VECTORS`."""
     trained: int = 0
     """Step of the last training metric."""
     evaluated: int = 0
@@ -51,11 +49,11 @@ class _Walk:
                 self._evaluate(event)
             case CheckpointLine(action=CheckpointAction.WRITTEN):
                 self._save(event)
-            case CheckpointLine() if not self.prunes_freely:
+            case CheckpointLine():
                 self._prune(event)
             case EndLine():
                 self._end(event)
-            case _:  # log lines, states, and what a vector prunes have no place among the steps
+            case _:  # log lines and states have no place among the steps
                 pass
 
     def _train(self, metric: MetricLine) -> None:

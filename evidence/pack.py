@@ -72,13 +72,6 @@ MAX_MANIFEST_BYTES = 16 << 20
 DOCUMENTS = (CONFIG, *DESCRIPTIONS, MANIFEST_SHA256, *SEAL_FILES)
 """Small files that a reader takes whole."""
 
-VECTORS = frozenset({"936710100253a315c003dd6adf8b06663e14dc81084833b7202d251eb7e3d167"})
-"""SHA-256 of the manifests of the test vectors that a test program wrote and no service.
-
-Rules about what services do (which model, what is pruned) came after them and do not bind them; a
-pack with another manifest, and so with any other byte, is none of them.
-"""
-
 _STEP_NAME = re.compile(r"step_(\d{6,16})")
 _CHECKPOINT_PATH = re.compile(
     rf"{CHECKPOINTS}/(step_\d{{6,16}})/(?:{'|'.join(map(re.escape, CHECKPOINT_FILES))})"

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from evidence import archive, canonical, digest
+from evidence import archive, canonical
 from evidence.archive import Pack
 from evidence.errors import IntegrityError, InvalidInput
 from evidence.pack import (
@@ -19,7 +19,6 @@ from evidence.pack import (
     MAX_DOCUMENT_BYTES,
     MAX_MANIFEST_BYTES,
     SEAL_ENVELOPE,
-    VECTORS,
     Manifest,
 )
 from evidence.packfiles import (
@@ -103,11 +102,6 @@ class Subject:
     def sealed(self) -> bool:
         """Whether there is a signature over the manifest."""
         return SEAL_ENVELOPE in self.pack.files
-
-    @property
-    def is_vector(self) -> bool:
-        """Whether this is one of the released test vectors; see `pack.VECTORS`."""
-        return self.has(MANIFEST) and digest.of_bytes(self.read(MANIFEST)) in VECTORS
 
     def require_sealed(self) -> None:
         """End the check if the pack is not sealed."""
