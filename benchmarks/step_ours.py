@@ -23,7 +23,7 @@ def main(arguments: list[str]) -> None:
     """Measure; see the module's docstring."""
     begun = time.perf_counter()
     run = config.parse(json.loads(arguments[0]))
-    batches = np.load(arguments[1])
+    batches = dict(np.load(arguments[1]))
     threads, steps = int(arguments[3]), int(arguments[4])
     runtime.prepare_process(
         device="CPU", cache=Path(arguments[2]), threads=threads, kernels=run.kernel_set

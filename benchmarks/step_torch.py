@@ -141,7 +141,7 @@ def main() -> None:
     """Measure; see the module's docstring."""
     config, batches, mode, threads, steps = (
         json.loads(sys.argv[1]),
-        np.load(sys.argv[2]),
+        dict(np.load(sys.argv[2])),
         sys.argv[3],
         *map(int, sys.argv[4:]),
     )

@@ -2,7 +2,8 @@
 
 tinygrad's own optimisers number their state and always apply the update. These name each state
 tensor after the weight it belongs to, and can leave everything as it is when a float16 gradient
-overflowed. A test holds them against tinygrad's.
+overflowed. Where the CPU has our kernels, a few of them do it all (`kernels.update`). Tests
+hold both against tinygrad's.
 """
 
 from collections.abc import Mapping
@@ -11,6 +12,8 @@ from tinygrad import Tensor, dtypes
 from tinygrad.uop.ops import sint
 
 from trainers.config import Optimizer
+from trainers.kernels import update as one_pass
+from trainers.kernels.update import Parameter
 
 
 class Updater:
@@ -20,12 +23,19 @@ class Updater:
         config: Method and its numbers.
         weights: Trainable tensors by name; float32, realised. They are changed in place.
         max_grad_norm: Largest global L2 norm of the gradient, or None.
+        in_one_pass: Whether one kernel of ours moves all weights; on the CPU only.
     """
 
     def __init__(
-        self, config: Optimizer, weights: Mapping[str, Tensor], *, max_grad_norm: float | None
+        self,
+        config: Optimizer,
+        weights: Mapping[str, Tensor],
+        *,
+        max_grad_norm: float | None,
+        in_one_pass: bool,
     ) -> None:
         self._config = config
+        self._in_one_pass = in_one_pass
         self._weights = dict(weights)
         self._max_grad_norm = max_grad_norm
         self.state: dict[str, Tensor] = {"updates": _filled((), 0.0)}
@@ -35,11 +45,14 @@ class Updater:
         for slot in _slots(config):
             self.state |= {f"{slot}.{name}": _filled(w.shape, 0.0) for name, w in weights.items()}
 
-    def update(self, gradients: Mapping[str, Tensor], *, lr: Tensor, apply: Tensor) -> list[Tensor]:
-        """Assign the next value of each weight and state tensor; nothing runs yet.
+    def update(
+        self, gradients: Mapping[str, Tensor], *, scale: Tensor, lr: Tensor, apply: Tensor
+    ) -> list[Tensor]:
+        """Give each weight and state tensor its next value; nothing runs yet.
 
         Args:
             gradients: By weight name, float32, of the whole batch.
+            scale: What they are multiplied by first, shape (), float32.
             lr: Learning rate, shape (), float32.
             apply: Whether to update at all, shape (), bool.
 
@@ -47,15 +60,36 @@ class Updater:
             The tensors to realise.
         """
         if self._max_grad_norm is not None:
-            gradients = clipped(gradients, max_norm=self._max_grad_norm)
+            scaled = {name: gradient * scale for name, gradient in gradients.items()}
+            scale = scale * clip_factor(scaled, max_norm=self._max_grad_norm)
         self._put("updates", self.state["updates"] + 1, apply)
         if self._config.name != "sgd":
             self._put("beta1_power", self.state["beta1_power"] * self._config.beta1, apply)
             self._put("beta2_power", self.state["beta2_power"] * self._config.beta2, apply)
+        if self._in_one_pass:
+            return self._all_at_once(gradients, scale=scale, lr=lr, apply=apply)
         for name, weight in self._weights.items():
-            change = self._change(name, weight.detach(), gradients[name], apply)
+            change = self._change(name, weight.detach(), gradients[name] * scale, apply)
             weight.assign(apply.where(weight.detach() - lr * change, weight.detach()))
         return [*self._weights.values(), *self.state.values()]
+
+    def _all_at_once(
+        self, gradients: Mapping[str, Tensor], *, scale: Tensor, lr: Tensor, apply: Tensor
+    ) -> list[Tensor]:
+        slots = _slots(self._config)
+        parameters = [
+            Parameter(
+                weight.detach(),
+                gradients[name],
+                tuple(self.state[f"{slot}.{name}"] for slot in slots),
+            )
+            for name, weight in self._weights.items()
+        ]
+        counters = [self.state[name] for name in ("beta1_power", "beta2_power") if slots[1:]]
+        moved = one_pass.update(
+            self._config, parameters, powers=counters, lr=lr, scale=scale, apply=apply
+        )
+        return [*moved, self.state["updates"], *counters]
 
     def _change(self, name: str, weight: Tensor, gradient: Tensor, apply: Tensor) -> Tensor:
         """Return what is subtracted from the weight per unit of learning rate."""
@@ -99,18 +133,20 @@ class Updater:
         return state.assign(apply.where(value, state))
 
 
-def clipped(gradients: Mapping[str, Tensor], *, max_norm: float) -> dict[str, Tensor]:
-    """Return the gradients scaled so that their global L2 norm is at most `max_norm`.
+def clip_factor(gradients: Mapping[str, Tensor], *, max_norm: float) -> Tensor:
+    """Return what gradients are multiplied by so that their global L2 norm is at most `max_norm`.
 
     Args:
         gradients: By name; any shapes, float32.
         max_norm: Largest norm allowed, > 0. Same unit as the gradients.
 
+    Returns:
+        Shape (), float32, in (0, 1].
+
     Source: Pascanu et al. 2013, arXiv:1211.5063, algorithm 1.
     """
     norm = global_norm(gradients)
-    factor = (norm > max_norm).where(max_norm / norm, 1.0)
-    return {name: gradient * factor for name, gradient in gradients.items()}
+    return (norm > max_norm).where(max_norm / norm, 1.0)
 
 
 def global_norm(gradients: Mapping[str, Tensor]) -> Tensor:

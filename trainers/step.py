@@ -1,7 +1,7 @@
 """The compiled work of a run: one update of the weights, and the forward pass alone.
 
-An update is `micro_steps` calls of one kernel graph that adds gradients into accumulators, then one
-call of another that applies them. Both are captured once by TinyJit and replayed.
+An update is one kernel graph; with several micro steps, as many calls of one that adds gradients
+into accumulators, then one call of another that applies them. TinyJit captures each once and replays.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from trainers import batches, precision
 from trainers.config import Gpt, Precision, RunConfig
 from trainers.data import catalog
 from trainers.data.catalog import ImageSet, TextSet
-from trainers.kernels import foreign
+from trainers.kernels import foreign, ops
 from trainers.models import build
 from trainers.models.build import Model
 from trainers.optimise import Updater, global_norm
@@ -57,6 +57,17 @@ class Slot:
         return self._tensor
 
 
+def _read(tensor: Tensor) -> np.ndarray:
+    """Return what a realised, contiguous tensor holds, when its kernels have ended.
+
+    `Tensor.numpy` would schedule a copy first, which takes a millisecond.
+    """
+    buffer = tensor.uop.base.buffer
+    assert isinstance(buffer, Buffer), type(buffer)
+    array: np.ndarray = buffer.numpy().reshape(tensor.shape)
+    return array
+
+
 class Stepper:
     """Model, optimiser state, dropout counter and loss scale of one run, and the next update.
 
@@ -73,20 +84,27 @@ class Stepper:
         self._precision = config.precision
         self.model = build.build(config, rng=batches.weights_rng(run_seed.as_integer(seed)))
         self.weights = build.trainable_tensors(self.model)
-        self.updater = Updater(config.optimizer, self.weights, max_grad_norm=config.max_grad_norm)
+        self.updater = Updater(
+            config.optimizer,
+            self.weights,
+            max_grad_norm=config.max_grad_norm,
+            in_one_pass=ops.has_library(Device.DEFAULT),
+        )
         self.loss_scale = precision.first_scale(config.precision)
         self.rng_counter = _seeded_counter(run_seed.as_uint32(seed))
         """Position of tinygrad's random stream, shape (2,), uint32."""
         self._sums = {
             name: Tensor.zeros(*w.shape).contiguous().realize().is_param_(False)
             for name, w in self.weights.items()
+            if config.micro_steps > 1
         }
         size = config.batch_size // config.micro_steps
         self._x = Slot((size, *input_shape(config)), dtypes.uint8)
         self._y = Slot((size, *target_shape(config)), dtypes.int32)
         self._control = Slot((2,), dtypes.float32)
-        self._numbers = Slot((2,), dtypes.float32)
+        self._numbers = Slot((3,), dtypes.float32)
         self._totals = Tensor.zeros(2).contiguous().realize().is_param_(False)
+        self._jit_whole = TinyJit(self._whole)
         self._jit_accumulate = TinyJit(self._accumulate)
         self._jit_apply = TinyJit(self._apply)
 
@@ -104,15 +122,15 @@ class Stepper:
             Unavailable: A kernel failed.
         """
         scale = self.loss_scale.scale
-        pieces = zip(
-            np.split(inputs, self._micro_steps), np.split(targets, self._micro_steps), strict=True
+        numbers = self._numbers.put(
+            np.array([lr, 1.0 / (scale * self._micro_steps), scale], np.float32)
         )
         with Context(TRAINING=1):  # type: ignore[no-untyped-call]  # tinygrad
-            for piece, (x, y) in enumerate(pieces):
-                control = np.array([float(piece > 0), scale], np.float32)
-                self._jit_accumulate(self._x.put(x), self._y.put(y), self._control.put(control))
-            numbers = np.array([lr, 1.0 / (scale * self._micro_steps)], np.float32)
-            loss, correct, finite = self._jit_apply(self._numbers.put(numbers)).numpy().tolist()
+            if self._micro_steps == 1:
+                report = self._jit_whole(self._x.put(inputs), self._y.put(targets), numbers)
+            else:
+                report = self._in_pieces(inputs, targets, numbers)
+            loss, correct, finite = _read(report).tolist()
         foreign.require_success()
         if self._precision == "float16":
             self.loss_scale = self.loss_scale.after(overflowed=not finite, step=step)
@@ -127,31 +145,61 @@ class Stepper:
         build.assign(build.model_tensors(self.model), model, source="model.safetensors")
         build.assign(self.updater.state, optimizer, source="optimizer.safetensors")
 
+    def _whole(self, x: Tensor, y: Tensor, numbers: Tensor) -> Tensor:
+        """Move the weights by the gradients of one batch; `numbers` are lr, 1 / scale, scale."""
+        totals, gradients = self._gradients(x, y, scale=numbers[2])
+        report, changed = self._applied(gradients, totals, numbers)
+        Tensor.realize(report, *changed, self.rng_counter, *self._buffers())
+        return report
+
+    def _in_pieces(self, inputs: np.ndarray, targets: np.ndarray, numbers: Tensor) -> Tensor:
+        """Add up the gradients of the micro steps, then move the weights."""
+        pieces = zip(
+            np.split(inputs, self._micro_steps), np.split(targets, self._micro_steps), strict=True
+        )
+        for piece, (x, y) in enumerate(pieces):
+            control = np.array([float(piece > 0), self.loss_scale.scale], np.float32)
+            self._jit_accumulate(self._x.put(x), self._y.put(y), self._control.put(control))
+        report: Tensor = self._jit_apply(numbers)
+        return report
+
     def _accumulate(self, x: Tensor, y: Tensor, control: Tensor) -> None:
         """Add this piece's loss, hits and gradients to the sums; `control[0]` 0 restarts them."""
+        totals, gradients = self._gradients(x, y, scale=control[1])
+        goes_on = control[0] > 0
+        # where, not a product: a NaN in the last step's sums must not survive.
+        self._totals.assign(goes_on.where(self._totals, 0.0) + totals)
+        for name, total in self._sums.items():
+            total.assign(goes_on.where(total, 0.0) + gradients[name])
+        Tensor.realize(*self._sums.values(), self._totals, self.rng_counter, *self._buffers())
+
+    def _apply(self, numbers: Tensor) -> Tensor:
+        """Move the weights by the summed gradients."""
+        report, changed = self._applied(self._sums, self._totals, numbers)
+        Tensor.realize(report, *changed)
+        return report
+
+    def _gradients(
+        self, x: Tensor, y: Tensor, *, scale: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return loss and hits, shape (2,), and the gradients of the loss times `scale`."""
         scores = logits(self.model, x, entry=self._entry, form=self._precision)
         logits_NK, y_N = scores.reshape(-1, scores.shape[-1]), y.flatten()  # noqa: N806
         loss = logits_NK.sparse_categorical_crossentropy(y_N)
         hits = (logits_NK.argmax(axis=1) == y_N).sum().cast(dtypes.float32)
-        gradients = (loss * control[1]).gradient(*self.weights.values())
-        goes_on = control[0] > 0
-        # where, not a product: a NaN in the last step's sums must not survive.
-        self._totals.assign(
-            goes_on.where(self._totals, 0.0) + Tensor.stack(loss.detach(), hits.detach())
-        )
-        for total, gradient in zip(self._sums.values(), gradients, strict=True):
-            total.assign(goes_on.where(total, 0.0) + gradient.cast(dtypes.float32))
-        Tensor.realize(*self._sums.values(), self._totals, self.rng_counter, *self._buffers())
+        gradients = (loss * scale).gradient(*self.weights.values())
+        by_name = zip(self.weights, gradients, strict=True)
+        totals = Tensor.stack(loss.detach(), hits.detach())
+        return totals, {name: gradient.cast(dtypes.float32) for name, gradient in by_name}
 
-    def _apply(self, numbers: Tensor) -> Tensor:
-        """Apply the summed gradients times `numbers[1]` at rate `numbers[0]`."""
-        gradients = {name: total * numbers[1] for name, total in self._sums.items()}
-        finite = self._finite(gradients)
-        apply = finite > 0
-        changed = self.updater.update(gradients, lr=numbers[0], apply=apply)
-        report = self._totals.cat(finite.reshape(1))
-        Tensor.realize(report, *changed)
-        return report
+    def _applied(
+        self, gradients: Mapping[str, Tensor], totals: Tensor, numbers: Tensor
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Return the report (loss, hits, 1 if all is finite) and what to realise with it."""
+        lr, scale = numbers[0], numbers[1]
+        finite = self._finite({name: gradient * scale for name, gradient in gradients.items()})
+        changed = self.updater.update(gradients, scale=scale, lr=lr, apply=finite > 0)
+        return totals.cat(finite.reshape(1)), changed
 
     def _finite(self, gradients: Mapping[str, Tensor]) -> Tensor:
         """Return 1.0 if no gradient is NaN or infinite, else 0.0; shape (); only float16 looks."""

@@ -39,10 +39,10 @@ def test_gradients_are_clipped_as_numpy_would() -> None:
     norm = np.sqrt(sum(float((array**2).sum()) for array in arrays.values()))
     gradients = {name: Tensor(array) for name, array in arrays.items()}
     for max_norm in (norm / 3, norm * 3):
-        clipped = optimise.clipped(gradients, max_norm=max_norm)
+        factor = optimise.clip_factor(gradients, max_norm=max_norm)
         for name, array in arrays.items():
             expected = array * min(1.0, max_norm / norm)
-            np.testing.assert_allclose(clipped[name].numpy(), expected, rtol=1e-5)
+            np.testing.assert_allclose((gradients[name] * factor).numpy(), expected, rtol=1e-5)
 
 
 OPTIMIZERS = {
@@ -63,22 +63,31 @@ OPTIMIZERS = {
 }
 
 
+@pytest.mark.parametrize("in_one_pass", [False, True])
 @pytest.mark.parametrize("method", OPTIMIZERS)
-def test_an_optimiser_moves_weights_as_tinygrads_own(method: str) -> None:
+def test_an_optimiser_moves_weights_as_tinygrads_own(method: str, *, in_one_pass: bool) -> None:
     values, make = OPTIMIZERS[method]
     rng = np.random.default_rng(2)
-    first = rng.standard_normal((4, 6), dtype=np.float32)
-    ours, theirs = (Tensor(first.copy()).realize() for _ in range(2))
-    updater = Updater(tiny.run_config(optimizer=values).optimizer, {"w": ours}, max_grad_norm=None)
-    other = make([theirs])  # type: ignore[no-untyped-call]  # a lambda of the table
-    for _ in range(3):
-        gradient = Tensor(rng.standard_normal((4, 6), dtype=np.float32)).realize()
-        lr = Tensor(np.array([0.05], np.float32)).reshape(())
-        Tensor.realize(*updater.update({"w": gradient}, lr=lr, apply=Tensor(True)))
-        theirs.grad = gradient
-        with Context(TRAINING=1):  # type: ignore[no-untyped-call]  # tinygrad's
-            other.step()
-    np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-5, atol=1e-6)
+    first = {
+        name: rng.standard_normal(shape, dtype=np.float32)
+        for name, shape in {"a": (4, 6), "b": (3,), "c": (130, 131)}.items()
+    }
+    ours, theirs = ({n: Tensor(v.copy()).realize() for n, v in first.items()} for _ in range(2))
+    config = tiny.run_config(optimizer=values).optimizer
+    updater = Updater(config, ours, max_grad_norm=None, in_one_pass=in_one_pass)
+    other = make([*theirs.values()])  # type: ignore[no-untyped-call]  # a lambda of the table
+    lr, half = (Tensor(np.array(x, np.float32)).realize() for x in (0.05, 0.5))
+    for apply in (True, True, False, True):
+        drawn = {n: rng.standard_normal(v.shape, dtype=np.float32) for n, v in first.items()}
+        gradients = {n: Tensor(v).realize() for n, v in drawn.items()}
+        Tensor.realize(*updater.update(gradients, scale=half, lr=lr, apply=Tensor(apply)))
+        if apply:
+            for name, tensor in theirs.items():
+                tensor.grad = (gradients[name] * 0.5).realize()
+            with Context(TRAINING=1):  # type: ignore[no-untyped-call]  # tinygrad's
+                other.step()
+    for name, tensor in ours.items():
+        np.testing.assert_allclose(tensor.numpy(), theirs[name].numpy(), rtol=1e-5, atol=1e-6)
     assert updater.state["updates"].item() == 3
 
 

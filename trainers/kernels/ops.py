@@ -75,7 +75,12 @@ class Ops(Protocol):
 
 def choose(device: str) -> Ops:
     """Return the library's kernels on a CPU that has the library, else tinygrad's own."""
-    return LibraryOps() if device == "CPU" and onednn.is_usable() else TinygradOps()
+    return LibraryOps() if has_library(device) else TinygradOps()
+
+
+def has_library(device: str) -> bool:
+    """Return whether the device has kernels other than tinygrad's."""
+    return device == "CPU" and onednn.is_usable()
 
 
 class TinygradOps:
