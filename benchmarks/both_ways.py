@@ -38,7 +38,7 @@ def settings() -> Settings:
 def service() -> Iterator[tuple[LocalService, Client]]:
     """Run a private service for the block; MNIST is in its cache."""
     own = settings()
-    require_mnist(own.cache)
+    require_data("mnist", own.cache)
     running = local.start(own)
     try:
         with Client(running.url, token=running.token()) as client:
@@ -49,16 +49,16 @@ def service() -> Iterator[tuple[LocalService, Client]]:
         shutil.rmtree(own.evidence_root, ignore_errors=True)
 
 
-def require_mnist(cache: Path) -> None:
-    """Fetch and verify MNIST if it is not in the cache.
+def require_data(name: str, cache: Path) -> None:
+    """Fetch and verify a data set if it is not in the cache.
 
     Raises:
         Unavailable: It could not be had.
     """
-    command = [sys.executable, "-m", "trainers", "--cache", str(cache), "fetch", "mnist"]
+    command = [sys.executable, "-m", "trainers", "--cache", str(cache), "fetch", name]
     done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, check=False)
     if done.returncode:
-        raise Unavailable(f"MNIST could not be fetched: {done.stderr.strip()[-200:]}")
+        raise Unavailable(f"{name} could not be fetched: {done.stderr.strip()[-200:]}")
 
 
 def _wait_until_ready(client: Client) -> None:

@@ -35,7 +35,7 @@ def tree_megabytes() -> float:
 
 def checkpoint_megabytes() -> float:
     """Return the size of one checkpoint of mnist_mlp."""
-    both_ways.require_mnist(both_ways.settings().cache)
+    both_ways.require_data("mnist", both_ways.settings().cache)
     both_ways.by_bare_script({"recipe": "mnist_mlp", "overrides": {"steps": 12, "device": "CPU"}})
     folder = both_ways.settings().home / "bare" / "checkpoints" / "step_000012"
     return sum((folder / name).stat().st_size for name in CHECKPOINT_FILES) / _MB
@@ -52,7 +52,7 @@ def mnist_mlp_percent() -> float:
 
 
 def _accuracy_percent(request: dict[str, Any]) -> float:
-    both_ways.require_mnist(both_ways.settings().cache)
+    both_ways.require_data("mnist", both_ways.settings().cache)
     trained = both_ways.by_bare_script(request)
     tested = [metric for metric in trained.metrics if metric["split"] == "test"]
     return 100 * float(tested[-1]["accuracy"])

@@ -98,10 +98,10 @@ def _mlflow(folder: Path) -> Iterator[str]:
     """Run an MLflow server with one worker for the block and give its address."""
     port = ports.free(1)[0]
     store = f"sqlite:///{folder}/server.db"
-    command = [str(peers.PYTHON), "-m", "mlflow", "server", "--host", "127.0.0.1"]
+    command = [str(peers.SERVERS.python), "-m", "mlflow", "server", "--host", "127.0.0.1"]
     command += ["--port", str(port), "--workers", "1", "--backend-store-uri", store]
     command += ["--artifacts-destination", str(folder / "artifacts")]
-    path = f"{peers.PYTHON.parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    path = f"{peers.SERVERS.python.parent}{os.pathsep}{os.environ.get('PATH', '')}"
     environ = {**os.environ, "PATH": path, "MLFLOW_DISABLE_TELEMETRY": "true"}
     log = folder / "mlflow.log"
     with log.open("wb") as output:

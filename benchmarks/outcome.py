@@ -92,12 +92,9 @@ def machine() -> dict[str, Any]:
 
 def write(folder: Path, name: str, rows: Iterable[Row], before: dict[str, Any]) -> Path:
     """Write the result of a benchmark and return its path."""
-    code = describe_code()
     document = {
         "name": name,
-        "commit": code["commit"],
-        "clean": code["clean"],
-        "date": clock.timestamp(clock.utc_now()),
+        **code_and_date(),
         "machine": before,
         "rows": [{**asdict(row), "ratio": row.ratio} for row in rows],
     }
@@ -107,9 +104,35 @@ def write(folder: Path, name: str, rows: Iterable[Row], before: dict[str, Any]) 
     return path
 
 
+def code_and_date() -> dict[str, Any]:
+    """Return which code was measured, and when."""
+    code = describe_code()
+    date = clock.timestamp(clock.utc_now())
+    return {"commit": code["commit"], "clean": code["clean"], "date": date}
+
+
 def read(folder: Path) -> list[dict[str, Any]]:
     """Return the results of a folder, in order of their names."""
-    return [json.loads(path.read_bytes()) for path in sorted(folder.glob("*.json"))]
+    found = ((path.stem, json.loads(path.read_bytes())) for path in sorted(folder.glob("*.json")))
+    return [
+        {"name": name, "rows": [_of_training(row) for row in document]}
+        if isinstance(document, list)
+        else document
+        for name, document in found
+    ]
+
+
+def _of_training(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row of `benchmarks.training` as a row of the table."""
+    threads = f"{row['threads']} thread{'s' if row['threads'] > 1 else ''}"
+    return {
+        **row,
+        "workload": f"{row['workload']}, {row['kernel_set']}, {threads}",
+        "unit": "ms a step",
+        "ours": row["ours_ms"],
+        "peer": row["peer_ms"],
+        "peer_name": row["peer"],
+    }
 
 
 def cells(row: dict[str, Any]) -> list[str]:

@@ -1,9 +1,10 @@
 """A step of a workload in PyTorch, as its users write it; run by the peers' Python.
 
     python step_torch.py CONFIG_JSON BATCHES.npz eager|compile THREADS STEPS
+    python step_torch.py sgemm THREADS
 
-prints JSON: milliseconds of each step after the warm-up, seconds of the warm-up, peak memory in
-bytes, floating-point operations of a step.
+The first prints JSON: milliseconds of each step after the warm-up, seconds of the warm-up, peak
+memory in bytes, floating-point operations of a step; the second operations a second.
 """
 
 import json
@@ -139,6 +140,9 @@ def optimizer(model: nn.Module, name: str, **numbers: float) -> torch.optim.Opti
 
 def main() -> None:
     """Measure; see the module's docstring."""
+    if sys.argv[1] == "sgemm":
+        print(json.dumps({"flops_s": _sgemm(int(sys.argv[2]))}))  # noqa: T201
+        return
     config, batches, mode, threads, steps = (
         json.loads(sys.argv[1]),
         dict(np.load(sys.argv[2])),
@@ -185,6 +189,18 @@ def main() -> None:
             }
         )
     )
+
+
+def _sgemm(threads: int) -> float:
+    """Return the best rate of a product of two float32 matrices, in operations a second."""
+    torch.set_num_threads(threads)
+    size, best = 2048, 0.0
+    a, b = torch.rand(size, size), torch.rand(size, size)
+    for _ in range(20):
+        begun = time.perf_counter()
+        torch.mm(a, b)
+        best = max(best, 2.0 * size**3 / (time.perf_counter() - begun))
+    return best
 
 
 def _operations(step: Callable[[int], float]) -> int:

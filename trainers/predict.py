@@ -17,7 +17,7 @@ from trainers.models import build
 from trainers.models.build import Model
 from trainers.step import Slot, input_shape, logits
 
-BATCH_SIZE = 500
+BATCH_SIZE = 125
 """Images per forward pass; a last, smaller batch is filled with zeros."""
 
 _BATCH_TOKENS = 8192

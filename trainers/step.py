@@ -1,7 +1,7 @@
 """The compiled work of a run: one update of the weights, and the forward pass alone.
 
 An update is one kernel graph; with several micro steps, as many calls of one that adds gradients
-into accumulators, then one call of another that applies them. TinyJit captures each once and replays.
+into accumulators, then one call of another that applies them. TinyJit captures each once.
 """
 
 from collections.abc import Mapping

@@ -1,0 +1,259 @@
+"""Milliseconds of a training step: ours, PyTorch's, and tinygrad's as it comes, on real data.
+
+Same model, batch, optimiser and precision (float32) on both sides, each in a process of its own, in
+turns. `benchmarks/results/training.json` is a list of rows; see `Measured`.
+"""
+
+import json
+import math
+import statistics
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import both_ways, outcome, peers
+from benchmarks.outcome import Goal
+from cluster.provenance import REPOSITORY
+from evidence.errors import ServiceError, Unavailable
+from evidence.files import write_atomic
+from trainers import config
+from trainers.batches import Batches
+from trainers.config import RunConfig
+from trainers.data import catalog
+from trainers.data.load import load
+
+_BATCHES = 20
+_THREADS = {"native": 2, "portable": 1}
+_GOALS = {
+    "torch-eager": Goal("at most 1", most=1.0),
+    "tinygrad-stock": Goal("at most 0.333", most=1 / 3),
+}
+"""For the native kernel set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much is run."""
+
+    rounds: int
+    seconds: float
+    """Of steps, about, after the warm-up of each process."""
+    workloads: tuple[str, ...]
+    peers: tuple[str, ...]
+    cap_s: float
+    """Most seconds of a process of `torch-compile` or `tinygrad-stock`."""
+
+
+WORKLOADS = tomllib.loads((Path(__file__).parent / "workloads.toml").read_text())
+FULL = Plan(3, 3.0, tuple(WORKLOADS), ("torch-eager", "torch-compile", "tinygrad-stock"), 240.0)
+QUICK = Plan(1, 0.2, ("mlp",), ("tinygrad-stock",), 60.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """What the processes of one side measured."""
+
+    step_ms: float
+    warm_up_s: float
+    peak_bytes: int
+    operations: int | None
+    """Floating-point operations of a step; only PyTorch counts them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A row of the result. Times are medians over all steps of all rounds."""
+
+    workload: str
+    kernel_set: str
+    """Ours."""
+    threads: int
+    """Ours; PyTorch has 2, tinygrad as it comes has what it takes."""
+    ours_ms: float | None
+    peer: str
+    peer_ms: float | None
+    ratio: float | None
+    """ours_ms / peer_ms."""
+    goal: str | None
+    met: bool | None
+    samples_s: float | None
+    warm_up_s: float | None
+    """Of our process, until three steps are done, compiled kernels in the cache."""
+    peer_warm_up_s: float | None
+    peak_mb: float | None
+    peer_peak_mb: float | None
+    peak_share: float | None
+    """Operations of matrix products and convolutions over time, as a share of the sgemm peak."""
+    not_run: str | None
+
+
+def measure(plan: Plan) -> list[Measured]:
+    """Return a row for each workload, kernel set and peer."""
+    torch = _torch_python() if any(peer.startswith("torch") for peer in plan.peers) else None
+    peak = _sgemm_flops(torch) if torch else None
+    return [row for name in plan.workloads for row in _rows(name, plan, torch, peak)]
+
+
+def write(folder: Path, rows: Iterable[Measured], before: dict[str, Any]) -> Path:
+    """Write the rows, each with the machine and commit that it was measured on."""
+    common = {**outcome.code_and_date(), "machine": before}
+    document = [{**asdict(row), **common} for row in rows]
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "training.json"
+    write_atomic(path, (json.dumps(document, indent=1, sort_keys=True) + "\n").encode())
+    return path
+
+
+def _rows(name: str, plan: Plan, torch: Path | None, peak: float | None) -> Iterator[Measured]:
+    workload = WORKLOADS[name]
+    ours, theirs = _alternately(name, plan, torch)
+    eager = theirs.get("torch-eager")
+    operations = eager.operations if isinstance(eager, Side) else None
+    for kernel_set, mine in ours.items():
+        for peer, side in theirs.items():
+            if peer != "torch-eager" and kernel_set != "native":
+                continue
+            known = side if isinstance(side, Side) else None
+            ratio = mine.step_ms / known.step_ms if known else None
+            goal = _GOALS.get(peer) if kernel_set == "native" else None
+            yield Measured(
+                workload=name,
+                kernel_set=kernel_set,
+                threads=_THREADS[kernel_set],
+                ours_ms=mine.step_ms,
+                peer=peer,
+                peer_ms=known.step_ms if known else None,
+                ratio=ratio,
+                goal=goal.text if goal else None,
+                met=goal.is_met(ratio) if goal and ratio is not None else None,
+                samples_s=1000 * workload["batch_size"] / mine.step_ms,
+                warm_up_s=mine.warm_up_s,
+                peer_warm_up_s=known.warm_up_s if known else None,
+                peak_mb=mine.peak_bytes / 1e6,
+                peer_peak_mb=known.peak_bytes / 1e6 if known else None,
+                peak_share=operations / (mine.step_ms / 1000) / peak
+                if operations and peak
+                else None,
+                not_run=None if known else str(side),
+            )
+
+
+def _alternately(
+    name: str, plan: Plan, torch: Path | None
+) -> tuple[dict[str, Side], dict[str, Side | str]]:
+    """Return what each side of a workload measured, or why not."""
+    configs = {kernels: _config(name, kernels) for kernels in _THREADS}
+    batches = _write_batches(name, configs["native"])
+    mine: dict[str, list[dict[str, Any]]] = {kernels: [] for kernels in _THREADS}
+    eager: list[dict[str, Any]] = []
+    for kernels, run in configs.items():
+        _ours(run, batches, steps=1, kernels=kernels)  # compiles
+    for _ in range(plan.rounds):
+        for kernels, run in configs.items():
+            mine[kernels].append(_timed(lambda n, r=run, k=kernels: _ours(r, batches, n, k), plan))
+        if "torch-eager" in plan.peers:
+            eager.append(_timed(lambda n: _torch(torch, name, batches, "eager", n), plan))
+    theirs: dict[str, Side | str] = {"torch-eager": _side(eager)} if eager else {}
+    for peer in plan.peers:
+        if peer == "torch-compile":
+            theirs[peer] = _once(lambda: _torch(torch, name, batches, "compile", 5, plan.cap_s))
+        if peer == "tinygrad-stock":
+            run = configs["native"]
+            theirs[peer] = _once(lambda r=run: _ours(r, batches, 3, "stock", plan.cap_s))
+    return {kernels: _side(found) for kernels, found in mine.items()}, theirs
+
+
+def _timed(run: Any, plan: Plan) -> dict[str, Any]:
+    """Return what a process measured in about `plan.seconds` of steps."""
+    first = run(3)
+    steps = math.ceil(plan.seconds * 1000 / statistics.median(first["step_ms"]))
+    told: dict[str, Any] = run(max(5, steps))
+    return told
+
+
+def _once(run: Any) -> Side | str:
+    try:
+        return _side([run()])
+    except ServiceError as error:
+        return error.detail
+
+
+def _side(told: list[dict[str, Any]]) -> Side:
+    return Side(
+        step_ms=statistics.median(ms for one in told for ms in one["step_ms"]),
+        warm_up_s=statistics.median(one["warm_up_s"] for one in told),
+        peak_bytes=max(one["peak_bytes"] for one in told),
+        operations=told[0].get("operations"),
+    )
+
+
+def _config(name: str, kernels: str) -> RunConfig:
+    return config.parse({**WORKLOADS[name], "steps": 1000, "kernel_set": kernels})
+
+
+def _write_batches(name: str, run: RunConfig) -> Path:
+    """Write the batches of the first steps, which both sides go round in."""
+    cache = both_ways.settings().cache
+    both_ways.require_data(run.dataset, cache)
+    data, entry = load(run.dataset, cache), catalog.entry(run.dataset)
+    chosen = Batches(run, data, seed=1)
+    pairs = [chosen.at(step) for step in range(1, _BATCHES + 1)]
+    path = both_ways.settings().home / f"{name}.npz"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(
+        path,
+        inputs=np.stack([inputs for inputs, _ in pairs]),
+        targets=np.stack([targets for _, targets in pairs]),
+        mean=np.array(getattr(entry, "mean", [0.0]), np.float32),
+        std=np.array(getattr(entry, "std", [1.0]), np.float32),
+    )
+    return path
+
+
+def _ours(
+    run: RunConfig, batches: Path, steps: int, kernels: str, cap_s: float = 600.0
+) -> dict[str, Any]:
+    """Run `step_ours.py`; `kernels` is native, portable, or stock for tinygrad as it comes."""
+    command = [
+        sys.executable, "-m", "benchmarks.step_ours",
+        json.dumps(run.as_json()), str(batches), str(both_ways.settings().cache),
+        str(_THREADS.get(kernels, 2)), str(steps), "stock" if kernels == "stock" else "library",
+    ]  # fmt: skip
+    return _told(command, cap_s)
+
+
+def _torch(
+    python: Path | None, name: str, batches: Path, mode: str, steps: int, cap_s: float = 600.0
+) -> dict[str, Any]:
+    program = Path(__file__).parent / "step_torch.py"
+    workload = json.dumps(WORKLOADS[name])
+    return _told([str(python), str(program), workload, str(batches), mode, "2", str(steps)], cap_s)
+
+
+def _told(command: list[str], cap_s: float) -> dict[str, Any]:
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, cwd=REPOSITORY, timeout=cap_s, check=True
+        )
+    except subprocess.TimeoutExpired as error:
+        raise Unavailable(f"not done within {cap_s:g} s") from error
+    except subprocess.CalledProcessError as error:
+        raise Unavailable(f"{command[1]}: {error.stderr.strip()[-300:]}") from error
+    told: dict[str, Any] = json.loads(done.stdout)
+    return told
+
+
+def _torch_python() -> Path:
+    return peers.require(peers.TORCH)
+
+
+def _sgemm_flops(torch: Path) -> float:
+    """Return the machine's float32 peak: PyTorch's product of two matrices of 2,048, 2 threads."""
+    program = Path(__file__).parent / "step_torch.py"
+    return float(_told([str(torch), str(program), "sgemm", "2"], 120.0)["flops_s"])
