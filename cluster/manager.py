@@ -364,7 +364,8 @@ class Manager:
                 self._waiting.pop(folder.run_id, None)
                 await self._launch(folder, decision)
                 continue
-            blocked.add(folder.config.device)
+            if not (isinstance(decision, Wait) and decision.is_alone):
+                blocked.add(folder.config.device)
             ahead = "an earlier run for the same device waits"
             self._waiting[folder.run_id] = decision.reason if isinstance(decision, Wait) else ahead
 
@@ -377,7 +378,6 @@ class Manager:
             folder.config,
             nodes=nodes,
             taken=taken,
-            cpus=self.settings.threads_per_trainer,
             pinned_device=_device(earlier) if earlier else None,
         )
 
@@ -395,7 +395,7 @@ class Manager:
         placement = folder.summary.placement
         assert placement is not None, "a running run was placed"
         device = _device(placement)
-        held = reservation(device, cpus=self.settings.threads_per_trainer)
+        held = reservation(device, threads=folder.config.threads)
         place = Place(placement.node, device, held, placement.why)
         self._places[folder.run_id] = place
         self._supervise(folder, place, starts=False, resumes=False)

@@ -47,6 +47,8 @@ class Wait:
     """A decision to leave a run in the queue."""
 
     reason: str
+    is_alone: bool = False
+    """Whether no node could ever take it, so that later runs need not wait behind it."""
 
 
 Taken = Mapping[str, Sequence[Mapping[str, float]]]
@@ -58,16 +60,14 @@ def choose(
     *,
     nodes: Sequence[Node],
     taken: Taken,
-    cpus: int,
     pinned_device: DeviceName | None = None,
 ) -> Place | Wait:
     """Decide where a run goes.
 
     Args:
-        config: Its `device` is `auto` or a device.
+        config: Its `device` is `auto` or a device; its `threads` are CPU slots.
         nodes: Nodes that are alive.
         taken: What trainers hold already.
-        cpus: CPU slots that a trainer reserves.
         pinned_device: The device of the run's first attempt; a resumed run never changes it.
     """
     device = pinned_device or _wanted(config.device, nodes)
@@ -75,7 +75,7 @@ def choose(
     resource = RESOURCE_OF[device]
     if not offering:
         return Wait(f"no node offers {resource} for the device {device}")
-    need = reservation(device, cpus=cpus)
+    need = reservation(device, threads=config.threads)
     for node in sorted(offering, key=lambda node: (_load(node, taken), node.node_id)):
         if _fits(need, node, taken):
             held = sum(1 for _ in taken.get(node.node_id, ()))
@@ -86,17 +86,18 @@ def choose(
             return Place(node.node_id, device, need, why)
     largest = max(node.resources.get(resource, 0) for node in offering)
     if largest < need[resource]:
+        asks = f"threads = {config.threads} reserves" if device == "CPU" else f"{device} takes"
         return Wait(
-            f"no node has {resource}:{need[resource]:g}, which a trainer on {device} reserves; "
-            f"the largest has {largest:g}"
+            f"no node has {resource}:{need[resource]:g}, which {asks}; the largest has {largest:g}",
+            is_alone=True,
         )
     total = sum(node.resources.get(resource, 0) for node in offering)
     return Wait(f"all {total:g} {resource} slots of {len(offering)} node(s) are taken")
 
 
-def reservation(device: DeviceName, *, cpus: int) -> dict[str, float]:
+def reservation(device: DeviceName, *, threads: int) -> dict[str, float]:
     """Return what a trainer on `device` reserves; an accelerator's trainer takes no CPU slot."""
-    return {"CPU": float(cpus)} if device == "CPU" else {RESOURCE_OF[device]: 1.0}
+    return {"CPU": float(threads)} if device == "CPU" else {RESOURCE_OF[device]: 1.0}
 
 
 def _wanted(device: DeviceName | Literal["auto"], nodes: Sequence[Node]) -> DeviceName:

@@ -99,8 +99,6 @@ class Settings(BaseModel):
     """Seconds of silence after which a stream sends a comment."""
     send_timeout_s: Annotated[float, Field(gt=0)] = 20.0
     """Seconds after which a reader that takes no byte is disconnected."""
-    threads_per_trainer: Count = 1
-    """CPU slots that a trainer reserves."""
     limits: Limits = Limits()
 
     @property

@@ -157,7 +157,7 @@ def train_attempt(ticket: Ticket) -> None:
     runtime.prepare_process(
         device=ticket.place.device,
         cache=settings.cache,
-        threads=settings.threads_per_trainer,
+        threads=config.threads,
         kernels=config.kernel_set,
     )
     # tinygrad reads the environment when it is imported, so what uses it comes after that line.

@@ -97,7 +97,9 @@ def _prepare(config: "RunConfig", cache: Path) -> None:
     from trainers import runtime
 
     device = "CPU" if config.device == "auto" else config.device
-    runtime.prepare_process(device=device, cache=cache, kernels=config.kernel_set)
+    runtime.prepare_process(
+        device=device, cache=cache, threads=config.threads, kernels=config.kernel_set
+    )
 
 
 def _show(value: Any) -> None:

@@ -195,7 +195,11 @@ class RunConfig(_Part):
     """`crop_flip`: pad by 4 pixels, crop at random, mirror half of the images left to right."""
     kernel_set: Annotated[KernelSetName, Field(json_schema_extra=_FREE)] = "portable"
     """CPU kernels: `portable` for the same bits on any x86-64-v3 machine (AVX2, one thread), or
-    `native` for what the machine and its reserved threads can do."""
+    `native` for what the machine and its `threads` can do."""
+    threads: Annotated[int, Field(ge=1, le=1024, json_schema_extra=_FREE)] = 1
+    """Threads that a trainer on a CPU computes with and CPU slots that it reserves, 1 to 1024; 1
+    under `portable`. Our own kernels give the same bits for any number, oneDNN's may not. A trainer
+    on another device takes no CPU slot."""
     device: Annotated[
         Literal["auto", "CPU", "CUDA", "NV", "AMD", "METAL"], Field(json_schema_extra=_FREE)
     ] = "auto"
@@ -241,6 +245,13 @@ class RunConfig(_Part):
     def _is_for_images(cls, value: str, info: Any) -> str:
         if value != "none" and isinstance(info.data.get("model"), Gpt):
             raise ValueError("none, where a text is read")
+        return value
+
+    @field_validator("threads")
+    @classmethod
+    def _is_one_if_portable(cls, value: int, info: Any) -> int:
+        if value != 1 and info.data.get("kernel_set") == "portable":
+            raise ValueError("1 under the kernel set portable")
         return value
 
     @field_validator("micro_steps")

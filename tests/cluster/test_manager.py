@@ -281,6 +281,30 @@ def test_a_run_for_another_device_does_not_wait_behind(tmp_path: Path) -> None:
     run(test)
 
 
+def test_a_run_with_more_threads_than_any_node_has_holds_up_no_other(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with managed(tmp_path, Here()) as manager:
+            wide = await submit(manager, kernel_set="native", threads=3)
+            await until(manager, await submit(manager), "succeeded")
+            reason = manager.view(wide)["pending_reason"]
+            assert reason == "no node has CPU:3, which threads = 3 reserves; the largest has 2"
+
+    run(test)
+
+
+def test_a_run_starts_when_all_of_its_threads_have_slots(tmp_path: Path) -> None:
+    async def test() -> None:
+        cluster = Here()
+        async with managed(tmp_path, cluster) as manager:
+            ids = [await submit(manager, kernel_set="native", threads=2) for _ in range(3)]
+            for run_id in ids:
+                await until(manager, run_id, "succeeded")
+            assert cluster.most_at_once == 1
+            assert [dict(t.place.resources) for t in cluster.started] == [{"CPU": 2.0}] * 3
+
+    run(test)
+
+
 def test_the_next_run_starts_when_one_is_cancelled(tmp_path: Path) -> None:
     async def test() -> None:
         cluster = Here(here.endless, cpus=1)

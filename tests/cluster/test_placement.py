@@ -18,9 +18,9 @@ def node(name: str, **resources: float) -> Node:
 
 def decide(nodes: list[Node], taken: Taken | None = None, **options: Any) -> Place | Wait:
     device = options.pop("device", "auto")
-    cpus = options.pop("cpus", 1)
-    cfg = small.config(device=device)
-    return choose(cfg, nodes=nodes, taken=taken or {}, cpus=cpus, **options)
+    threads = options.pop("threads", 1)
+    cfg = small.config(device=device, threads=threads, kernel_set="native")
+    return choose(cfg, nodes=nodes, taken=taken or {}, **options)
 
 
 def reason(decision: Place | Wait) -> str:
@@ -53,8 +53,15 @@ def test_two_runs_fit_two_slots_and_a_third_waits() -> None:
 
 
 def test_a_run_that_no_node_is_large_enough_for_waits_with_that_reason() -> None:
-    waits = decide([node("a", CPU=2)], cpus=4)
-    assert reason(waits) == "no node has CPU:4, which a trainer on CPU reserves; the largest has 2"
+    waits = decide([node("a", CPU=2)], threads=4)
+    assert reason(waits) == "no node has CPU:4, which threads = 4 reserves; the largest has 2"
+    assert isinstance(waits, Wait)
+    assert waits.is_alone
+
+
+def test_a_run_reserves_a_slot_for_each_of_its_threads() -> None:
+    assert place(decide([node("a", CPU=4)], threads=3)).resources == {"CPU": 3.0}
+    assert "slots" in reason(decide([node("a", CPU=4)], {"a": [{"CPU": 2.0}]}, threads=3))
 
 
 def test_a_run_waits_while_there_is_no_node() -> None:
@@ -93,7 +100,7 @@ def test_a_place_says_why() -> None:
 
 @pytest.mark.parametrize("device", ["CUDA", "NV", "AMD", "METAL"])
 def test_an_accelerator_takes_no_cpu_slot(device: DeviceName) -> None:
-    assert "CPU" not in reservation(device, cpus=4)
+    assert "CPU" not in reservation(device, threads=4)
 
 
 def test_a_gpu_is_an_amd_one_where_the_label_says_so() -> None:
@@ -108,16 +115,16 @@ def test_a_node_without_a_whole_slot_offers_nothing() -> None:
 @given(
     sizes=st.lists(st.integers(0, 4), min_size=1, max_size=4),
     held=st.lists(st.integers(0, 4), min_size=4, max_size=4),
-    cpus=st.integers(1, 4),
+    threads=st.integers(1, 4),
 )
 def test_no_node_is_ever_given_more_than_it_declares(
-    sizes: list[int], held: list[int], cpus: int
+    sizes: list[int], held: list[int], threads: int
 ) -> None:
     nodes = [node(str(i), CPU=size) for i, size in enumerate(sizes)]
     taken = {str(i): [{"CPU": 1.0}] * count for i, count in enumerate(held)}
-    decision = decide(nodes, taken, cpus=cpus)
+    decision = decide(nodes, taken, threads=threads)
     free = {str(i): size - held[i] for i, size in enumerate(sizes) if size >= 1}
-    fitting = {name for name, left in free.items() if left >= cpus}
+    fitting = {name for name, left in free.items() if left >= threads}
     found = {decision.node_id} if isinstance(decision, Place) else set()
     assert found <= fitting
     assert bool(found) == bool(fitting)

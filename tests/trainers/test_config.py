@@ -28,6 +28,9 @@ OUT_OF_BOUNDS = [
     ({"max_grad_norm": 0}, "max_grad_norm"),
     ({"max_restarts": 101}, "max_restarts"),
     ({"batch_size": 10, "micro_steps": 3}, "micro_steps"),
+    ({"kernel_set": "native", "threads": 0}, "threads"),
+    ({"kernel_set": "portable", "threads": 2}, "threads"),
+    ({"threads": 2}, "threads"),
     ({"checkpoint_every": 4}, "checkpoint_every"),
     ({"checkpoint_every": 0}, "checkpoint_every"),
     ({"schedule": {"warmup_steps": 10}}, "schedule"),
@@ -55,6 +58,13 @@ def test_a_wrong_field_is_named(change: dict[str, Any], field: str) -> None:
     assert caught.value.expected
     assert caught.value.found
     assert "more" not in caught.value.detail
+
+
+def test_threads_are_refused_under_portable_with_the_reason() -> None:
+    told = "threads: expected 1 under the kernel set portable, found 2"
+    with pytest.raises(ConfigError, match=told):
+        config.parse({**MINIMAL, "threads": 2})
+    assert config.parse({**MINIMAL, "kernel_set": "native", "threads": 2}).threads == 2
 
 
 def test_a_mistyped_field_lists_the_allowed_names() -> None:
