@@ -112,32 +112,32 @@ def write(folder: Path, rows: Iterable[Measured], before: dict[str, Any]) -> Pat
 
 def _rows(name: str, plan: Plan, torch: Path | None, peak: float | None) -> Iterator[Measured]:
     workload = WORKLOADS[name]
-    ours, theirs = _alternately(name, plan, torch)
+    mine, theirs = _alternately(name, plan, torch)
     eager = theirs.get("torch-eager")
     operations = eager.operations if isinstance(eager, Side) else None
-    for kernel_set, mine in ours.items():
+    for kernel_set, side_of_ours in mine.items():
         for peer, side in theirs.items():
             if peer != "torch-eager" and kernel_set != "native":
                 continue
             known = side if isinstance(side, Side) else None
-            ratio = mine.step_ms / known.step_ms if known else None
+            ratio = side_of_ours.step_ms / known.step_ms if known else None
             goal = _GOALS.get(peer) if kernel_set == "native" else None
             yield Measured(
                 workload=name,
                 kernel_set=kernel_set,
                 threads=_THREADS[kernel_set],
-                ours_ms=mine.step_ms,
+                ours_ms=side_of_ours.step_ms,
                 peer=peer,
                 peer_ms=known.step_ms if known else None,
                 ratio=ratio,
                 goal=goal.text if goal else None,
                 met=goal.is_met(ratio) if goal and ratio is not None else None,
-                samples_s=1000 * workload["batch_size"] / mine.step_ms,
-                warm_up_s=mine.warm_up_s,
+                samples_s=1000 * workload["batch_size"] / side_of_ours.step_ms,
+                warm_up_s=side_of_ours.warm_up_s,
                 peer_warm_up_s=known.warm_up_s if known else None,
-                peak_mb=mine.peak_bytes / 1e6,
+                peak_mb=side_of_ours.peak_bytes / 1e6,
                 peer_peak_mb=known.peak_bytes / 1e6 if known else None,
-                peak_share=operations / (mine.step_ms / 1000) / peak
+                peak_share=operations / (side_of_ours.step_ms / 1000) / peak
                 if operations and peak
                 else None,
                 not_run=None if known else str(side),
@@ -148,15 +148,15 @@ def _alternately(
     name: str, plan: Plan, torch: Path | None
 ) -> tuple[dict[str, Side], dict[str, Side | str]]:
     """Return what each side of a workload measured, or why not."""
-    configs = {kernels: _config(name, kernels) for kernels in _THREADS}
-    batches = _write_batches(name, configs["native"])
+    configs = {kernels: prepared(name, kernels)[0] for kernels in _THREADS}
+    batches = prepared(name, "native")[1]
     mine: dict[str, list[dict[str, Any]]] = {kernels: [] for kernels in _THREADS}
     eager: list[dict[str, Any]] = []
     for kernels, run in configs.items():
-        _ours(run, batches, steps=1, kernels=kernels)  # compiles
+        ours(run, batches, steps=1, kernels=kernels)  # compiles
     for _ in range(plan.rounds):
         for kernels, run in configs.items():
-            mine[kernels].append(_timed(lambda n, r=run, k=kernels: _ours(r, batches, n, k), plan))
+            mine[kernels].append(_timed(lambda n, r=run, k=kernels: ours(r, batches, n, k), plan))
         if "torch-eager" in plan.peers:
             eager.append(_timed(lambda n: _torch(torch, name, batches, "eager", n), plan))
     theirs: dict[str, Side | str] = {"torch-eager": _side(eager)} if eager else {}
@@ -165,7 +165,7 @@ def _alternately(
             theirs[peer] = _once(lambda: _torch(torch, name, batches, "compile", 5, plan.cap_s))
         if peer == "tinygrad-stock":
             run = configs["native"]
-            theirs[peer] = _once(lambda r=run: _ours(r, batches, 3, "stock", plan.cap_s))
+            theirs[peer] = _once(lambda r=run: ours(r, batches, 3, "stock", plan.cap_s))
     return {kernels: _side(found) for kernels, found in mine.items()}, theirs
 
 
@@ -193,12 +193,12 @@ def _side(told: list[dict[str, Any]]) -> Side:
     )
 
 
-def _config(name: str, kernels: str) -> RunConfig:
-    return config.parse({**WORKLOADS[name], "steps": 1000, "kernel_set": kernels})
+def prepared(name: str, kernels: str) -> tuple[RunConfig, Path]:
+    """Return the config of a workload, and a file with the batches of its first steps.
 
-
-def _write_batches(name: str, run: RunConfig) -> Path:
-    """Write the batches of the first steps, which both sides go round in."""
+    Every side goes round in these.
+    """
+    run = config.parse({**WORKLOADS[name], "steps": 1000, "kernel_set": kernels})
     cache = both_ways.settings().cache
     both_ways.require_data(run.dataset, cache)
     data, entry = load(run.dataset, cache), catalog.entry(run.dataset)
@@ -213,19 +213,34 @@ def _write_batches(name: str, run: RunConfig) -> Path:
         mean=np.array(getattr(entry, "mean", [0.0]), np.float32),
         std=np.array(getattr(entry, "std", [1.0]), np.float32),
     )
-    return path
+    return run, path
 
 
-def _ours(
+def ours(
     run: RunConfig, batches: Path, steps: int, kernels: str, cap_s: float = 600.0
 ) -> dict[str, Any]:
-    """Run `step_ours.py`; `kernels` is native, portable, or stock for tinygrad as it comes."""
-    command = [
+    """Return what `step_ours.py` measures in a new process.
+
+    Args:
+        run: The workload's config.
+        batches: Written by `prepared`.
+        steps: After the warm-up.
+        kernels: native, portable, or stock for tinygrad as it comes.
+        cap_s: Most seconds.
+
+    Raises:
+        Unavailable: It failed, or was not done in time.
+    """
+    return _told(command(run, batches, steps, kernels), cap_s)
+
+
+def command(run: RunConfig, batches: Path, steps: int, kernels: str) -> list[str]:
+    """Return the command of `ours`."""
+    return [
         sys.executable, "-m", "benchmarks.step_ours",
         json.dumps(run.as_json()), str(batches), str(both_ways.settings().cache),
         str(_THREADS.get(kernels, 2)), str(steps), "stock" if kernels == "stock" else "library",
     ]  # fmt: skip
-    return _told(command, cap_s)
 
 
 def _torch(
