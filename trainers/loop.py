@@ -22,7 +22,7 @@ from evidence.errors import DeviceMissing, TrainingDiverged
 from evidence.records import Checkpoint, EventSink, Log, Metric, Split
 from evidence.schedule import learning_rate
 from trainers import checkpoint, meters
-from trainers.batches import Batches
+from trainers.batches import Ahead, Batches
 from trainers.checkpoint import Start
 from trainers.config import Gpt, RunConfig
 from trainers.data.load import Data
@@ -73,21 +73,24 @@ def train(
     report = _Reporter(config, sink, clock)
     last = None
 
-    for step in range(start.step + 1, config.steps + 1):
-        lr = learning_rate(config.schedule, peak=config.optimizer.lr, step=step, steps=config.steps)
-        with Stopwatch() as watch:
-            inputs, targets = batches.at(step)
-            update = stepper.update(inputs, targets, lr=lr, step=step)
-        _require_finite(update.loss, step)
-
-        report.update(update, step=step, done=step - start.step, lr=lr, watch=watch)
-        if config.is_checkpoint(step):
+    with Ahead(batches, last=config.steps) as ahead:
+        for step in range(start.step + 1, config.steps + 1):
+            lr = learning_rate(
+                config.schedule, peak=config.optimizer.lr, step=step, steps=config.steps
+            )
             with Stopwatch() as watch:
-                evaluation = forward.evaluate(data)
-            report.evaluation(evaluation, step=step, watch=watch)
-            cursor = batches.cursor(step + 1)
-            last = checkpoint.take(stepper, step=step, seed=seed, cursor=cursor, clock=clock)
-            sink(last)
+                inputs, targets = ahead.at(step)
+                update = stepper.update(inputs, targets, lr=lr, step=step)
+            _require_finite(update.loss, step)
+
+            report.update(update, step=step, done=step - start.step, lr=lr, watch=watch)
+            if config.is_checkpoint(step):
+                with Stopwatch() as watch:
+                    evaluation = forward.evaluate(data)
+                report.evaluation(evaluation, step=step, watch=watch)
+                cursor = batches.cursor(step + 1)
+                last = checkpoint.take(stepper, step=step, seed=seed, cursor=cursor, clock=clock)
+                sink(last)
 
     return Outcome(config.steps, seed, last)
 

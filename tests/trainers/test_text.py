@@ -77,6 +77,7 @@ def test_the_text_is_cut_where_the_catalog_says() -> None:
     raw = bytes(range(256)) * 1000
     data = text.decode("tinyshakespeare", {"input.txt": raw})
     assert len(data.test) == catalog.text_set("tinyshakespeare").test_bytes
+    assert isinstance(data.train, np.ndarray)
     assert data.train.tobytes() + data.test.tobytes() == raw
 
 

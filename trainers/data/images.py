@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trainers.data import catalog
+from trainers.data.stream import Streamed, VerifiedFile
 
 _IDX_IMAGES_HEADER_BYTES = 16
 _IDX_LABELS_HEADER_BYTES = 8
@@ -21,9 +22,9 @@ class Dataset:
 
     name: str
     """Key in the catalog."""
-    train_images: np.ndarray
+    train_images: np.ndarray | Streamed
     """(N, C, H, W), uint8, 0 to 255."""
-    train_labels: np.ndarray
+    train_labels: np.ndarray | Streamed
     """(N,), uint8, 0 to len(classes) - 1."""
     test_images: np.ndarray
     """(M, C, H, W), uint8."""
@@ -51,23 +52,55 @@ def decode(name: str, raw: Mapping[str, bytes]) -> Dataset:
     )
 
 
+def stream(name: str, files: Mapping[str, VerifiedFile]) -> Dataset:
+    """Return the images of the set `name`, whose training part stays in its files."""
+    entry = catalog.image_set(name)
+    test = {file: _whole(files[file]) for file in files if file.startswith(_TEST_FILES)}
+    if name == "mnist":
+        images, labels = files["train-images-idx3-ubyte"], files["train-labels-idx1-ubyte"]
+        train_images = Streamed(
+            [images], header=_IDX_IMAGES_HEADER_BYTES, stride=28 * 28, shape=(1, 28, 28)
+        )
+        train_labels = Streamed([labels], header=_IDX_LABELS_HEADER_BYTES, stride=1, shape=())
+        test_images, test_labels = _mnist(test, "t10k")
+    else:
+        train = [files[f"data_batch_{i}.bin"] for i in range(1, 6)]
+        stride = 1 + 3 * 32 * 32
+        train_images = Streamed(train, stride=stride, offset=1, shape=(3, 32, 32))
+        train_labels = Streamed(train, stride=stride, shape=())
+        test_images, test_labels = _cifar10_records(test["test_batch.bin"])
+    return Dataset(
+        name=name,
+        train_images=train_images,
+        train_labels=train_labels,
+        test_images=test_images,
+        test_labels=test_labels,
+        classes=entry.classes,
+        digests=entry.digests,
+    )
+
+
+def _whole(file: VerifiedFile) -> bytes:
+    return file.gather(np.array([0]), length=file.size).tobytes()
+
+
+_TEST_FILES = ("t10k-", "test_batch")
+
 _Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 def _decode_mnist(raw: Mapping[str, bytes]) -> _Arrays:
-    def images(file: str) -> np.ndarray:
-        pixels = np.frombuffer(raw[file], np.uint8, offset=_IDX_IMAGES_HEADER_BYTES)
-        return pixels.reshape(-1, 1, 28, 28)
+    return *_mnist(raw, "train"), *_mnist(raw, "t10k")
 
-    def labels(file: str) -> np.ndarray:
-        return np.frombuffer(raw[file], np.uint8, offset=_IDX_LABELS_HEADER_BYTES)
 
-    return (
-        images("train-images-idx3-ubyte"),
-        labels("train-labels-idx1-ubyte"),
-        images("t10k-images-idx3-ubyte"),
-        labels("t10k-labels-idx1-ubyte"),
+def _mnist(raw: Mapping[str, bytes], part: str) -> tuple[np.ndarray, np.ndarray]:
+    pixels = np.frombuffer(
+        raw[f"{part}-images-idx3-ubyte"], np.uint8, offset=_IDX_IMAGES_HEADER_BYTES
     )
+    labels = np.frombuffer(
+        raw[f"{part}-labels-idx1-ubyte"], np.uint8, offset=_IDX_LABELS_HEADER_BYTES
+    )
+    return pixels.reshape(-1, 1, 28, 28), labels
 
 
 def _decode_cifar10(raw: Mapping[str, bytes]) -> _Arrays:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trainers.data import catalog
+from trainers.data.stream import StreamedText, VerifiedFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +15,7 @@ class Text:
 
     name: str
     """Key in the catalog."""
-    train: np.ndarray
+    train: np.ndarray | StreamedText
     """(N,), uint8: one token a byte."""
     test: np.ndarray
     """(M,), uint8."""
@@ -30,8 +31,17 @@ def decode(name: str, raw: Mapping[str, bytes]) -> Text:
     return Text(name=name, train=tokens[:split], test=tokens[split:], digests=entry.digests)
 
 
+def stream(name: str, file: VerifiedFile) -> Text:
+    """Return the text of the set `name`, whose training part stays in its file."""
+    entry = catalog.text_set(name)
+    split = file.size - entry.test_bytes
+    test = file.gather(np.array([split]), length=entry.test_bytes)[0]
+    train = StreamedText(file, size=split)
+    return Text(name=name, train=train, test=test, digests=entry.digests)
+
+
 def windows(
-    tokens: np.ndarray, starts: np.ndarray, *, length: int
+    tokens: np.ndarray | StreamedText, starts: np.ndarray, *, length: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return what a model reads and the token that follows each: (B, T) uint8, (B, T) int32.
 
@@ -40,10 +50,13 @@ def windows(
         starts: (B,), where each window begins; at most N - length - 1.
         length: T, tokens of a window.
     """
-    pieces = tokens[starts[:, None] + np.arange(length + 1)]
+    if isinstance(tokens, StreamedText):
+        pieces = tokens.windows(starts, length=length + 1)
+    else:
+        pieces = tokens[starts[:, None] + np.arange(length + 1)]
     return np.ascontiguousarray(pieces[:, :-1]), pieces[:, 1:].astype(np.int32)
 
 
-def count(tokens: np.ndarray, *, length: int) -> int:
+def count(tokens: np.ndarray | StreamedText, *, length: int) -> int:
     """Return how many windows of `length` tokens, each with its next token, follow one another."""
     return max(0, (len(tokens) - 1) // length)
