@@ -5,7 +5,7 @@ from tinygrad.nn import optim
 
 from tests.trainers import tiny
 from trainers import optimise
-from trainers.kernels.ops import LibraryOps, Ops, TinygradOps
+from trainers.kernels.ops import LibraryOps, Ops
 from trainers.models.layers import BatchNorm, max_pool_2x2
 from trainers.optimise import Updater
 from trainers.precision import LossScale
@@ -139,7 +139,7 @@ def test_dropout_draws_anew_each_step() -> None:
     assert counters[1] > counters[0]
 
 
-@pytest.mark.parametrize("ops", [TinygradOps(), LibraryOps()], ids=["tinygrad", "library"])
+@pytest.mark.parametrize("ops", [Ops(), LibraryOps()], ids=["tinygrad", "library"])
 def test_batch_norm_normalises_and_moves_its_statistics_as_numpy_would(ops: Ops) -> None:
     x = np.random.default_rng(4).standard_normal((6, 3, 4, 4), dtype=np.float32) * 2 + 1
     layer = BatchNorm(ops, 3)

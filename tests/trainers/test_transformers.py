@@ -11,7 +11,7 @@ from tests.trainers import tiny
 from tests.trainers.kernels.near import assert_same, draw, needs_library
 from trainers.config import Vit
 from trainers.data import catalog
-from trainers.kernels.ops import LibraryOps, TinygradOps
+from trainers.kernels.ops import LibraryOps, Ops
 from trainers.models import build
 from trainers.models.vit import VitNet
 
@@ -42,7 +42,7 @@ def attention_in_numpy(
 def test_attention_is_the_formula(*, is_causal: bool) -> None:
     rng = np.random.default_rng(1)
     q, k, v = (draw(rng, 2, 3, 7, 5) for _ in range(3))
-    found = TinygradOps().attention(q, k, v, is_causal=is_causal).numpy()
+    found = Ops().attention(q, k, v, is_causal=is_causal).numpy()
     wanted = attention_in_numpy(q.numpy(), k.numpy(), v.numpy(), is_causal=is_causal)
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
 
@@ -54,7 +54,7 @@ def test_attention_of_the_library_equals_tinygrads(seed: int, *, is_causal: bool
     rng = np.random.default_rng(seed)
     batch, heads, time, width = (int(n) for n in rng.integers(1, 20, size=4))
     q, k, v = (draw(rng, batch, heads, time, width) for _ in range(3))
-    ours, reference = LibraryOps(), TinygradOps()
+    ours, reference = LibraryOps(), Ops()
     assert_same(
         lambda q, k, v: ours.attention(q, k, v, is_causal=is_causal),
         lambda q, k, v: reference.attention(q, k, v, is_causal=is_causal),
@@ -78,7 +78,7 @@ def test_gpt_sees_no_later_token() -> None:
 def test_a_patch_is_a_square_of_the_image() -> None:
     images = catalog.image_set("cifar10")
     config = Vit(architecture="vit", layers=1, width=8, heads=1, patch=8)
-    model = VitNet(config, images=images, ops=TinygradOps(), rng=np.random.default_rng(0))
+    model = VitNet(config, images=images, ops=Ops(), rng=np.random.default_rng(0))
     pixels = np.arange(3 * 32 * 32, dtype=np.float32).reshape(1, 3, 32, 32)
     patches = model._patches(Tensor(pixels)).numpy()
     assert patches.shape == (1, 16, 3 * 8 * 8)

@@ -14,6 +14,7 @@ from trainers.data.stream import Streamed, VerifiedFile
 
 _IDX_IMAGES_HEADER_BYTES = 16
 _IDX_LABELS_HEADER_BYTES = 8
+_TEST_FILES = ("t10k-", "test_batch")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +41,7 @@ def decode(name: str, raw: Mapping[str, bytes]) -> Dataset:
     """Return the images of the set `name` from its raw files, which the caller has verified."""
     entry = catalog.image_set(name)
     decode = {"mnist": _decode_mnist, "cifar10": _decode_cifar10}[name]
-    train_images, train_labels, test_images, test_labels = decode(raw)
-    return Dataset(
-        name=name,
-        train_images=train_images,
-        train_labels=train_labels,
-        test_images=test_images,
-        test_labels=test_labels,
-        classes=entry.classes,
-        digests=entry.digests,
-    )
+    return Dataset(name, *decode(raw), entry.classes, entry.digests)
 
 
 def stream(name: str, files: Mapping[str, VerifiedFile]) -> Dataset:
@@ -62,29 +54,19 @@ def stream(name: str, files: Mapping[str, VerifiedFile]) -> Dataset:
             [images], header=_IDX_IMAGES_HEADER_BYTES, stride=28 * 28, shape=(1, 28, 28)
         )
         train_labels = Streamed([labels], header=_IDX_LABELS_HEADER_BYTES, stride=1, shape=())
-        test_images, test_labels = _mnist(test, "t10k")
+        judged = _mnist(test, "t10k")
     else:
         train = [files[f"data_batch_{i}.bin"] for i in range(1, 6)]
         stride = 1 + 3 * 32 * 32
         train_images = Streamed(train, stride=stride, offset=1, shape=(3, 32, 32))
         train_labels = Streamed(train, stride=stride, shape=())
-        test_images, test_labels = _cifar10_records(test["test_batch.bin"])
-    return Dataset(
-        name=name,
-        train_images=train_images,
-        train_labels=train_labels,
-        test_images=test_images,
-        test_labels=test_labels,
-        classes=entry.classes,
-        digests=entry.digests,
-    )
+        judged = _cifar10_records(test["test_batch.bin"])
+    return Dataset(name, train_images, train_labels, *judged, entry.classes, entry.digests)
 
 
 def _whole(file: VerifiedFile) -> bytes:
     return file.gather(np.array([0]), length=file.size).tobytes()
 
-
-_TEST_FILES = ("t10k-", "test_batch")
 
 _Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 

@@ -8,12 +8,12 @@ those of the library (libgomp), so that both never compete; without it there is 
 import ctypes
 import functools
 import os
-from collections.abc import Sequence
+from typing import Unpack
 
 from tinygrad import Device, Tensor, dtypes
 
 from trainers.kernels import foreign
-from trainers.kernels.foreign import Gradient
+from trainers.kernels.foreign import Work
 
 PRELUDE = """
 typedef float vec __attribute__((vector_size(64), aligned(4)));
@@ -57,8 +57,9 @@ static inline vec exponential(vec x) {
 _SOURCE = """
 typedef void (*parallel_t)(void (*)(void*), void*, unsigned, unsigned);
 typedef int (*number_t)(void);
-struct task {{ {members} number_t number; long threads; }};
+struct task {{ float* operands[{count}]; number_t number; long threads; }};
 static void rows(struct task* t, long first, long last) {{
+  float* const* operands = t->operands;
   {locals}
   for (long row = first; row < last; row++) {{
 {body}
@@ -80,45 +81,27 @@ void {name}({parameters}, const unsigned long* restrict table) {{
 """
 
 
-def run(  # noqa: PLR0913  as many as `foreign.run` and the rows
-    name: str,
-    body: str,
-    *,
-    rows: int,
-    outputs: Sequence[Tensor],
-    inputs: Sequence[Tensor],
-    operations: int,
-    gradient: Gradient | None = None,
-) -> list[Tensor]:
+def run(name: str, body: str, *, rows: int, **work: Unpack[Work]) -> list[Tensor]:
     """Return the outputs after a kernel has run over all rows.
 
     Args:
         name: Of the kernel, an identifier; sizes that `body` has in its text belong into it.
-        body: C for one `row`; operands are float pointers `p0`, `p1`, ..., outputs first.
+        body: C for one `row`; operands are float pointers `p0`, `p1`, ..., outputs first, and
+            elements of the array `operands`.
         rows: How many there are.
-        outputs: Empty tensors on the CPU, float32.
-        inputs: float32 tensors; made contiguous.
-        operations: Floating-point operations, for the counters.
-        gradient: How gradients flow back; None if they do not.
+        work: See `foreign.Work`.
     """
-    operands = range(len(outputs) + len(inputs))
+    operands = range(len(work["outputs"]) + len(work["inputs"]))
     source = PRELUDE + _SOURCE.format(
         name=name,
         rows=rows,
         body=body,
-        members=" ".join(f"float* p{i};" for i in operands),
-        locals=" ".join(f"float* restrict p{i} = t->p{i};" for i in operands),
-        sets=" ".join(f"t.p{i} = p{i};" for i in operands),
+        count=len(operands),
+        locals=" ".join(f"float* restrict p{i} = t->operands[{i}];" for i in operands),
+        sets=" ".join(f"t.operands[{i}] = p{i};" for i in operands),
         parameters=", ".join(f"float* p{i}" for i in operands),
     )
-    return foreign.call(
-        foreign.Source(name, source),
-        table(),
-        outputs=outputs,
-        inputs=inputs,
-        operations=operations,
-        gradient=gradient,
-    )
+    return foreign.call(foreign.Source(name, source), table(), **work)
 
 
 @functools.cache

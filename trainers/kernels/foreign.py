@@ -10,7 +10,7 @@ Source: `Tensor.custom_kernel` of tinygrad 0.14.0, which is marked alpha.
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NotRequired, TypedDict, Unpack
 
 from tinygrad import Device, Tensor, dtypes
 from tinygrad.renderer import Estimates
@@ -42,35 +42,30 @@ class Prepared:
         self.table.realize()
 
 
-def run(
-    prepared: Prepared,
-    name: str,
-    *,
-    outputs: Sequence[Tensor],
-    inputs: Sequence[Tensor],
-    operations: int,
-    gradient: Gradient | None = None,
-) -> list[Tensor]:
-    """Return the outputs after the kernel.
+class Work(TypedDict):
+    """What every kernel is given."""
+
+    outputs: Sequence[Tensor]
+    """Tensors on the CPU, float32: empty, or realised ones that the kernel changes in place."""
+    inputs: Sequence[Tensor]
+    """float32 tensors; made contiguous."""
+    operations: int
+    """Floating-point operations, for the counters."""
+    gradient: NotRequired[Gradient]
+    """How gradients flow back; absent if they do not."""
+
+
+def run(prepared: Prepared, name: str, **work: Unpack[Work]) -> list[Tensor]:
+    """Return the outputs after a primitive has run.
 
     Args:
-        prepared: The plan; its operands are `outputs` then `inputs`.
+        prepared: The plan; its operands are the outputs, then the inputs.
         name: Of the kernel, an identifier.
-        outputs: Empty tensors on the CPU, float32.
-        inputs: float32 tensors; made contiguous.
-        operations: Floating-point operations, for the counters.
-        gradient: How gradients flow back; None if they do not.
+        work: See `Work`.
     """
-    operands = len(outputs) + len(inputs)
+    operands = len(work["outputs"]) + len(work["inputs"])
     full = f"{name}_{operands}"
-    return call(
-        Source(full, _source(full, operands)),
-        prepared.table,
-        outputs=outputs,
-        inputs=inputs,
-        operations=operations,
-        gradient=gradient,
-    )
+    return call(Source(full, _source(full, operands)), prepared.table, **work)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,29 +78,20 @@ class Source:
     """Compiled by tinygrad's compiler: no library behind it."""
 
 
-def call(
-    source: Source,
-    table: Tensor,
-    *,
-    outputs: Sequence[Tensor],
-    inputs: Sequence[Tensor],
-    operations: int,
-    gradient: Gradient | None,
-) -> list[Tensor]:
-    """Return the outputs after the kernel.
+def call(source: Source, table: Tensor, **work: Unpack[Work]) -> list[Tensor]:
+    """Return the outputs after a kernel.
 
     Args:
         source: Takes a float pointer for each output, then for each input, then the table.
         table: Numbers of this process, uint64.
-        outputs: Empty tensors on the CPU, float32.
-        inputs: float32 tensors; made contiguous.
-        operations: Floating-point operations, for the counters.
-        gradient: How gradients flow back; None if they do not.
+        work: See `Work`.
     """
-    operands = [*outputs, *(tensor.contiguous() for tensor in inputs)]
+    outputs = work["outputs"]
+    operands = [*outputs, *(tensor.contiguous() for tensor in work["inputs"])]
     moved = _FLOAT_BYTES * sum(int(tensor.numel()) for tensor in operands)
-    kernel = _kernel(source, Estimates(ops=operations, lds=moved, mem=moved))
-    made = operands[0].custom_kernel(*operands[1:], table, fxn=kernel, grad_fxn=gradient)
+    kernel = _kernel(source, Estimates(ops=work["operations"], lds=moved, mem=moved))
+    first, *others = operands
+    made = first.custom_kernel(*others, table, fxn=kernel, grad_fxn=work.get("gradient"))
     return made[: len(outputs)]
 
 

@@ -1,6 +1,6 @@
 """What models compute with: one seam, behind it tinygrad's own kernels or a library's.
 
-The same model code runs everywhere: `TinygradOps` on any device, `LibraryOps` on the CPU. Both get
+The same model code runs everywhere: `Ops` on any device, `LibraryOps` on the CPU. Both get
 tensors in the precision of the run; the library takes float32 and leaves the rest to tinygrad.
 
 Shape suffixes: B batch, C channels, O output channels, H height (of a head: its width), W width,
@@ -8,7 +8,6 @@ F features, N heads, T time, S time of keys and values.
 """
 
 import math
-from typing import Protocol
 
 from tinygrad import Tensor, dtypes
 
@@ -17,73 +16,7 @@ from trainers.kernels.convolution import conv2d
 from trainers.kernels.matmul import affine, matmul
 
 
-class Ops(Protocol):
-    """The operations that have more than one implementation."""
-
-    def linear(self, x_BF: Tensor, w_OF: Tensor, b_O: Tensor) -> Tensor:  # noqa: N803  shape suffix
-        """Return (..., O): x times the transposed weights, plus the bias."""
-        ...
-
-    def conv2d(
-        self,
-        x_BCHW: Tensor,  # noqa: N803  shape suffix
-        w_OCHW: Tensor,  # noqa: N803  shape suffix
-        b_O: Tensor | None,  # noqa: N803  shape suffix
-        *,
-        stride: int,
-        padding: int,
-    ) -> Tensor:
-        """Return (B, O, H', W'): the convolution, plus the bias if there is one."""
-        ...
-
-    def attention(
-        self,
-        q_BNTH: Tensor,  # noqa: N803  shape suffix
-        k_BNSH: Tensor,  # noqa: N803  shape suffix
-        v_BNSH: Tensor,  # noqa: N803  shape suffix
-        *,
-        is_causal: bool,
-    ) -> Tensor:
-        """Return (B, N, T, H): the mean of the values, weighted by how queries and keys agree.
-
-        Args:
-            q_BNTH: Queries.
-            k_BNSH: Keys.
-            v_BNSH: Values.
-            is_causal: Whether a query sees keys up to its own place only.
-        """
-        ...
-
-    def gelu(self, x: Tensor) -> Tensor:
-        """Return the Gaussian error linear unit, in its tanh form, of each element."""
-        ...
-
-    def batch_norm(
-        self,
-        x_BCHW: Tensor,  # noqa: N803  shape suffix
-        weight_C: Tensor,  # noqa: N803  shape suffix
-        bias_C: Tensor,  # noqa: N803  shape suffix
-        *,
-        epsilon: float,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return float32 input normalised by its own statistics, and these: mean and variance.
-
-        The variance is the biased one. Gradients flow through the normalised values alone.
-        """
-        ...
-
-
-def choose(device: str) -> Ops:
-    """Return the library's kernels on a CPU that has the library, else tinygrad's own."""
-    return LibraryOps() if has_library(device) else TinygradOps()
-
-
-def has_library(device: str) -> bool:
-    """Return whether the device has kernels other than tinygrad's."""
-    return device == "CPU" and onednn.is_usable()
-
-
-class TinygradOps:
+class Ops:
     """tinygrad's own kernels; any device, any dtype."""
 
     def linear(self, x_BF: Tensor, w_OF: Tensor, b_O: Tensor) -> Tensor:  # noqa: N803  shape suffix
@@ -110,7 +43,14 @@ class TinygradOps:
         *,
         is_causal: bool,
     ) -> Tensor:
-        """Return (B, N, T, H): the mean of the values, weighted by how queries and keys agree."""
+        """Return (B, N, T, H): the mean of the values, weighted by how queries and keys agree.
+
+        Args:
+            q_BNTH: Queries.
+            k_BNSH: Keys.
+            v_BNSH: Values.
+            is_causal: Whether a query sees keys up to its own place only.
+        """
         scores_BNTS = q_BNTH.matmul(k_BNSH.transpose(-2, -1))  # noqa: N806  shape suffix
         return _weights(scores_BNTS, q_BNTH, is_causal=is_causal).matmul(v_BNSH)
 
@@ -126,7 +66,10 @@ class TinygradOps:
         *,
         epsilon: float,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return float32 input normalised by its own statistics, and these: mean and variance."""
+        """Return float32 input normalised by its own statistics, and these: mean and variance.
+
+        The variance is the biased one. Gradients flow through the normalised values alone.
+        """
         mean_C = x_BCHW.mean(axis=(0, 2, 3))  # noqa: N806  shape suffix
         centred_BCHW = x_BCHW - mean_C.detach().reshape(1, -1, 1, 1)  # noqa: N806  shape suffix
         var_C = centred_BCHW.square().mean(axis=(0, 2, 3))  # noqa: N806  shape suffix
@@ -135,16 +78,13 @@ class TinygradOps:
         return y_BCHW, mean_C.detach(), var_C.detach()
 
 
-class LibraryOps:
+class LibraryOps(Ops):
     """oneDNN's kernels on the CPU in float32; tinygrad's for other dtypes."""
-
-    def __init__(self) -> None:
-        self._plain = TinygradOps()
 
     def linear(self, x_BF: Tensor, w_OF: Tensor, b_O: Tensor) -> Tensor:  # noqa: N803  shape suffix
         """Return (..., O): x times the transposed weights, plus the bias."""
         if x_BF.dtype != dtypes.float32:
-            return self._plain.linear(x_BF, w_OF, b_O)
+            return super().linear(x_BF, w_OF, b_O)
         rows_RF = x_BF.reshape(-1, x_BF.shape[-1])  # noqa: N806  shape suffix
         return affine(rows_RF, w_OF, b_O).reshape(*x_BF.shape[:-1], w_OF.shape[0])
 
@@ -159,7 +99,7 @@ class LibraryOps:
     ) -> Tensor:
         """Return (B, O, H', W'): the convolution, plus the bias if there is one."""
         if x_BCHW.dtype != dtypes.float32:
-            return self._plain.conv2d(x_BCHW, w_OCHW, b_O, stride=stride, padding=padding)
+            return super().conv2d(x_BCHW, w_OCHW, b_O, stride=stride, padding=padding)
         return conv2d(x_BCHW, w_OCHW, b_O, stride=stride, padding=padding)
 
     def attention(
@@ -172,7 +112,7 @@ class LibraryOps:
     ) -> Tensor:
         """Return (B, N, T, H): the mean of the values, weighted by how queries and keys agree."""
         if q_BNTH.dtype != dtypes.float32:
-            return self._plain.attention(q_BNTH, k_BNSH, v_BNSH, is_causal=is_causal)
+            return super().attention(q_BNTH, k_BNSH, v_BNSH, is_causal=is_causal)
         q_MTH, k_MSH, v_MSH = (  # noqa: N806  shape suffix; M is B N
             x.reshape(-1, *x.shape[-2:]) for x in (q_BNTH, k_BNSH, v_BNSH)
         )
@@ -184,7 +124,7 @@ class LibraryOps:
     def gelu(self, x: Tensor) -> Tensor:
         """Return the Gaussian error linear unit, in its tanh form, of each element."""
         if x.dtype != dtypes.float32 or not activation.is_fit(x):
-            return self._plain.gelu(x)
+            return super().gelu(x)
         return activation.gelu(x)
 
     def batch_norm(
@@ -197,6 +137,16 @@ class LibraryOps:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return float32 input normalised by its own statistics, and these: mean and variance."""
         return normalisation.batch_norm(x_BCHW, weight_C, bias_C, epsilon=epsilon)
+
+
+def choose(device: str) -> Ops:
+    """Return the library's kernels on a CPU that has the library, else tinygrad's own."""
+    return LibraryOps() if has_library(device) else Ops()
+
+
+def has_library(device: str) -> bool:
+    """Return whether the device has kernels other than tinygrad's."""
+    return device == "CPU" and onednn.is_usable()
 
 
 def _weights(scores: Tensor, q: Tensor, *, is_causal: bool) -> Tensor:

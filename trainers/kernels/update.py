@@ -23,17 +23,20 @@ _ROW = """
     static const long first[] = {{{first}}}, sizes[] = {{{sizes}}};
     long k = 0;
     while (row >= first[k + 1]) k++;
-    float* const* at = (float* const*)&t->p0;
-    float* restrict w = at[k];
+    float* restrict w = operands[k];
     {slots}
-    const float* restrict g = at[{outputs} + 1 + k];
-    const float* numbers = at[{outputs}];
-    float lr = numbers[0], scale = numbers[1], bias0 = 1.0f - numbers[3], bias1 = 1.0f - numbers[4];
+    const float* restrict g = operands[{outputs} + 1 + k];
+    const float* numbers = operands[{outputs}];
+    float lr = numbers[0], scale = numbers[1];
+    {biases}
     long i = (row - first[k]) * {piece};
     long end = i + {piece} < sizes[k] ? i + {piece} : sizes[k];
     if (numbers[2] == 0) end = i;
     for (; i + LANES <= end; i += LANES) {{ {wide} }}
     for (; i < end; i++) {{ {narrow} }}"""
+
+
+_BIASES = "float bias0 = 1.0f - numbers[3], bias1 = 1.0f - numbers[4];"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,7 @@ def update(
         scale: What gradients are multiplied by first, shape (), float32.
         apply: Whether to update at all, shape (), bool.
     """
-    numbers = Tensor.stack(lr, scale, apply.cast(dtypes.float32), *(powers or (lr, lr)))
+    numbers = Tensor.stack(lr, scale, apply.cast(dtypes.float32), *powers)
     most = _MOST_OPERANDS // (2 + len(parameters[0].slots))
     groups = (parameters[i : i + most] for i in range(0, len(parameters), most))
     return [tensor for group in groups for tensor in _update(config, group, numbers)]
@@ -80,8 +83,10 @@ def _update(config: Optimizer, group: Sequence[Parameter], numbers: Tensor) -> l
         first=", ".join(map(str, accumulate(pieces, initial=0))),
         sizes=", ".join(map(str, sizes)),
         slots=" ".join(
-            f"float* restrict s{j} = at[{(j + 1) * len(group)} + k];" for j in range(len(slots))
+            f"float* restrict s{j} = operands[{(j + 1) * len(group)} + k];"
+            for j in range(len(slots))
         ),
+        biases="" if config.name == "sgd" else _BIASES,
         outputs=len(changed),
         piece=_PIECE,
         wide=_element(config, "vec", "*(vec*)({} + i)", "__builtin_elementwise_sqrt"),

@@ -12,7 +12,7 @@ from tinygrad import Tensor, dtypes
 from tests.trainers.kernels.near import assert_near, assert_same, draw, needs_library
 from trainers.kernels import activation, normalisation, softmax
 from trainers.kernels.matmul import affine
-from trainers.kernels.ops import TinygradOps
+from trainers.kernels.ops import Ops
 
 ROOT = Path(__file__).parents[3]
 
@@ -92,7 +92,7 @@ def test_batch_norm_equals_tinygrads(seed: int, output: int) -> None:
     x = draw(rng, batch, channels, height, width) * 3 + 1
     weight, bias = draw(rng, channels), draw(rng, channels)
     found = normalisation.batch_norm(x, weight, bias, epsilon=1e-5)[output]
-    wanted = TinygradOps().batch_norm(x, weight, bias, epsilon=1e-5)[output]
+    wanted = Ops().batch_norm(x, weight, bias, epsilon=1e-5)[output]
     assert_near(found, wanted)
 
 
@@ -102,7 +102,7 @@ def test_gradients_of_batch_norm_equal_tinygrads(seed: int) -> None:
     batch, channels, height, width = (int(n) for n in rng.integers(2, 12, size=4))
     assert_same(
         lambda x, w, b: normalisation.batch_norm(x, w, b, epsilon=1e-5)[0],
-        lambda x, w, b: TinygradOps().batch_norm(x, w, b, epsilon=1e-5)[0],
+        lambda x, w, b: Ops().batch_norm(x, w, b, epsilon=1e-5)[0],
         draw(rng, batch, channels, height, width), draw(rng, channels), draw(rng, channels),
     )  # fmt: skip
 
