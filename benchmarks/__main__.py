@@ -14,7 +14,7 @@ NAMES = (
     "service_overhead", "first_metric", "memory", "fanout", "stream_latency", "metric_logging",
     "training", "time_to_accuracy",
 )  # fmt: skip
-"""Every benchmark: a module with `measure`, FULL and QUICK."""
+"""Every benchmark: a module with `measure`, FULL and QUICK; `document` where rows are its own."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,10 +56,8 @@ def _run(name: str, plan: str, folder: Path) -> bool:
     except ServiceError as error:
         print(f"{name}: not run: {error.detail}", file=sys.stderr)
         return False
-    if name == "training":
-        path = module.write(folder, rows, before)
-    else:
-        path = outcome.write(folder, name, rows, before)
+    path = folder / f"{name}.json"
+    outcome.write(path, getattr(module, "document", outcome.document)(name, rows, before))
     print(f"{name}: {path}", file=sys.stderr)
     return True
 

@@ -90,18 +90,20 @@ def machine() -> dict[str, Any]:
     }
 
 
-def write(folder: Path, name: str, rows: Iterable[Row], before: dict[str, Any]) -> Path:
-    """Write the result of a benchmark and return its path."""
-    document = {
+def document(name: str, rows: Iterable[Row], before: dict[str, Any]) -> dict[str, Any]:
+    """Return the result of a benchmark as it is written."""
+    return {
         "name": name,
         **code_and_date(),
         "machine": before,
         "rows": [{**asdict(row), "ratio": row.ratio} for row in rows],
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}.json"
+
+
+def write(path: Path, document: object) -> None:
+    """Write a result."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, (json.dumps(document, indent=1, sort_keys=True) + "\n").encode())
-    return path
 
 
 def code_and_date() -> dict[str, Any]:

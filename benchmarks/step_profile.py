@@ -16,7 +16,7 @@ from benchmarks import training
 from cluster.provenance import REPOSITORY
 from evidence.errors import Unavailable
 
-_STEPS = 10
+STEPS = 10
 _LEAST_SHARE = 0.03
 _LINE = re.compile(r"\*\*\* CPU +\d+ (\S+) .* tm +([\d.]+)(us|ms)/")
 _COLOUR = re.compile(r"\x1b\[\d+m")
@@ -45,10 +45,11 @@ def main(names: Sequence[str]) -> int:
 
 
 def _lines(name: str) -> list[str]:
-    run, batches = training.prepared(name, "native")
-    plain = training.ours(run, batches, _STEPS, "native")
+    run = training.config_of(name, "native")
+    batches = training.write_batches(name, run)
+    plain = training.ours(run, batches, STEPS, "native")
     step_ms = statistics.median(plain["step_ms"])
-    times, calls = _kernels(training.command(run, batches, _STEPS, "native"))
+    times, calls = _kernels(training.command(run, batches, STEPS, "native"))
     total = sum(times.values())
     rows = [
         f"| {name} | {family} | {ms:.2f} | {ms / step_ms:.0%} | {calls[family]} |"
@@ -64,17 +65,26 @@ def _lines(name: str) -> list[str]:
 
 
 def _kernels(command: list[str]) -> tuple[dict[str, float], Counter[str]]:
-    """Return milliseconds and calls of the last step, by family; the median over steps."""
+    """Return milliseconds and calls of a step, by family; of each kernel the median over steps."""
     environ = {**os.environ, "DEBUG": "2"}
     done = subprocess.run(
         command, capture_output=True, text=True, cwd=REPOSITORY, env=environ, check=False
     )
     if done.returncode:
         raise Unavailable(f"{command[2]}: {done.stderr.strip()[-300:]}")
-    lines = [_COLOUR.sub("", line) for line in (done.stdout + done.stderr).splitlines()]
+    return by_family((done.stdout + done.stderr).splitlines())
+
+
+def by_family(printed: Sequence[str]) -> tuple[dict[str, float], Counter[str]]:
+    """Return milliseconds and calls of a step, by family, from what tinygrad printed.
+
+    Args:
+        printed: Lines; the last `STEPS` steps repeat one sequence of kernels.
+    """
+    lines = [_COLOUR.sub("", line) for line in printed]
     found = [match for line in lines if (match := _LINE.search(line))]
     per_step = _step_length([match[1] for match in found])
-    steps = [found[len(found) - (i + 1) * per_step :][:per_step] for i in range(_STEPS)]
+    steps = [found[len(found) - (i + 1) * per_step :][:per_step] for i in range(STEPS)]
     times: dict[str, float] = defaultdict(float)
     calls: Counter[str] = Counter()
     for at in range(per_step):

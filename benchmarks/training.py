@@ -21,7 +21,6 @@ from benchmarks import both_ways, outcome, peers
 from benchmarks.outcome import Goal
 from cluster.provenance import REPOSITORY
 from evidence.errors import ServiceError, Unavailable
-from evidence.files import write_atomic
 from trainers import config
 from trainers.batches import Batches
 from trainers.config import RunConfig
@@ -100,14 +99,10 @@ def measure(plan: Plan) -> list[Measured]:
     return [row for name in plan.workloads for row in _rows(name, plan, torch, peak)]
 
 
-def write(folder: Path, rows: Iterable[Measured], before: dict[str, Any]) -> Path:
-    """Write the rows, each with the machine and commit that it was measured on."""
+def document(_: str, rows: Iterable[Measured], before: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows as they are written, each with the machine and commit it was measured on."""
     common = {**outcome.code_and_date(), "machine": before}
-    document = [{**asdict(row), **common} for row in rows]
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "training.json"
-    write_atomic(path, (json.dumps(document, indent=1, sort_keys=True) + "\n").encode())
-    return path
+    return [{**asdict(row), **common} for row in rows]
 
 
 def _rows(name: str, plan: Plan, torch: Path | None, peak: float | None) -> Iterator[Measured]:
@@ -148,8 +143,8 @@ def _alternately(
     name: str, plan: Plan, torch: Path | None
 ) -> tuple[dict[str, Side], dict[str, Side | str]]:
     """Return what each side of a workload measured, or why not."""
-    configs = {kernels: prepared(name, kernels)[0] for kernels in _THREADS}
-    batches = prepared(name, "native")[1]
+    configs = {kernels: config_of(name, kernels) for kernels in _THREADS}
+    batches = write_batches(name, configs["native"])
     mine: dict[str, list[dict[str, Any]]] = {kernels: [] for kernels in _THREADS}
     eager: list[dict[str, Any]] = []
     for kernels, run in configs.items():
@@ -193,12 +188,13 @@ def _side(told: list[dict[str, Any]]) -> Side:
     )
 
 
-def prepared(name: str, kernels: str) -> tuple[RunConfig, Path]:
-    """Return the config of a workload, and a file with the batches of its first steps.
+def config_of(name: str, kernels: str) -> RunConfig:
+    """Return the config of a workload under a kernel set."""
+    return config.parse({**WORKLOADS[name], "steps": 1000, "kernel_set": kernels})
 
-    Every side goes round in these.
-    """
-    run = config.parse({**WORKLOADS[name], "steps": 1000, "kernel_set": kernels})
+
+def write_batches(name: str, run: RunConfig) -> Path:
+    """Write the batches of a workload's first steps, which every side goes round in."""
     cache = both_ways.settings().cache
     both_ways.require_data(run.dataset, cache)
     data, entry = load(run.dataset, cache), catalog.entry(run.dataset)
@@ -213,7 +209,7 @@ def prepared(name: str, kernels: str) -> tuple[RunConfig, Path]:
         mean=np.array(getattr(entry, "mean", [0.0]), np.float32),
         std=np.array(getattr(entry, "std", [1.0]), np.float32),
     )
-    return run, path
+    return path
 
 
 def ours(
@@ -223,7 +219,7 @@ def ours(
 
     Args:
         run: The workload's config.
-        batches: Written by `prepared`.
+        batches: Written by `write_batches`.
         steps: After the warm-up.
         kernels: native, portable, or stock for tinygrad as it comes.
         cap_s: Most seconds.

@@ -2,12 +2,13 @@
 
 import asyncio
 import importlib
+import json
 from pathlib import Path
 
 import pytest
 
 from benchmarks import __main__ as runner
-from benchmarks import both_ways, fanout, memory, outcome
+from benchmarks import both_ways, fanout, memory, outcome, step_profile, training
 from benchmarks.journal_tail import JournalTail
 from benchmarks.outcome import Goal
 from benchmarks.stream_latency import Watcher
@@ -76,7 +77,8 @@ def test_a_result_is_written_read_and_shown(tmp_path: Path) -> None:
     goal = Goal("at least 10", least=10)
     slow = outcome.compare("w", "u", ours=[30], peer=("p", [12]), goal=goal)
     absent = outcome.Row("v", "u", not_run="p is not installed")
-    outcome.write(tmp_path, "name", [slow, absent], outcome.machine())
+    told = outcome.document("name", [slow, absent], outcome.machine())
+    outcome.write(tmp_path / "name.json", told)
     shown = outcome.as_markdown(outcome.read(tmp_path))
     assert "| `name` | w | 30 | 12 (p) | 2.5 | u | at least 10: NOT met |" in shown
     assert "| `name` | v | - | - | - | u | not run: p is not installed |" in shown
@@ -93,3 +95,32 @@ def test_every_benchmark_has_a_measure_and_its_plans(name: str) -> None:
     module = importlib.import_module(f"benchmarks.{name}")
     assert callable(module.measure)
     assert type(module.FULL) is type(module.QUICK) is module.Plan
+
+
+def test_rows_of_training_steps_are_a_list_and_stand_in_the_table(tmp_path: Path) -> None:
+    row = training.Measured(
+        "mlp", "native", 2, 3.0, "torch-eager", 6.0, 0.5, "at most 1", met=True,
+        samples_s=42_666.0, warm_up_s=1.5, peer_warm_up_s=0.5, peak_mb=127.0, peer_peak_mb=340.0,
+        peak_share=0.3, not_run=None,
+    )  # fmt: skip
+    outcome.write(tmp_path / "training.json", training.document("training", [row], {}))
+    (written,) = json.loads((tmp_path / "training.json").read_text())
+    asked = {"workload", "ours_ms", "peer", "peer_ms", "ratio", "threads", "kernel_set"}
+    assert asked <= set(written)
+    table = outcome.as_markdown(outcome.read(tmp_path))
+    shown = "| `training` | mlp, native, 2 threads | 3 | 6 (torch-eager) | 0.5 | ms a step |"
+    assert f"{shown} at most 1: met |" in table
+
+
+def _kernel(name: str, time: str) -> str:
+    counts = "(     11 GFLOPS   64|64     GB/s)"
+    return f"*** CPU     1007 {name:<46} arg  3 mem   0.02 GB tm  {time}/   259.82ms {counts}"
+
+
+def test_a_profile_is_of_the_steps_that_repeat() -> None:
+    step = [_kernel("onednn_matmul_3", "1.00ms"), _kernel("\x1b[33mE_128_4\x1b[0m", "500.00us")]
+    first = [_kernel("r_2_10", "9.00ms"), *step]
+    printed = first + step * step_profile.STEPS
+    times, calls = step_profile.by_family(printed)
+    assert times == {"matrix product (oneDNN)": 1.0, "elementwise (tinygrad)": 0.5}
+    assert calls == {"matrix product (oneDNN)": 1, "elementwise (tinygrad)": 1}

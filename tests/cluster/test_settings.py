@@ -186,4 +186,5 @@ def test_a_misspelt_setting_is_refused(variable: str, cure: str) -> None:
 
 
 def test_what_the_service_tells_its_own_processes_is_no_setting() -> None:
-    from_environment({"ZEROPOINT_SERVICE_ID": "a1", "ZEROPOINT_ROLE": "trainer"})
+    told = from_environment({"ZEROPOINT_SERVICE_ID": "a1", "ZEROPOINT_ROLE": "trainer"})
+    assert told == from_environment({})
