@@ -159,6 +159,7 @@ def train_attempt(ticket: Ticket) -> None:
         cache=settings.cache,
         threads=config.threads,
         kernels=config.kernel_set,
+        library=settings.kernel_library,
     )
     # tinygrad reads the environment when it is imported, so what uses it comes after that line.
     from trainers import kernel_probe, loop  # noqa: PLC0415

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trainers.config import RunConfig
+    from trainers.config import KernelLibrary, RunConfig
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -98,8 +98,16 @@ def _prepare(config: "RunConfig", cache: Path) -> None:
 
     device = "CPU" if config.device == "auto" else config.device
     runtime.prepare_process(
-        device=device, cache=cache, threads=config.threads, kernels=config.kernel_set
-    )
+        device=device, cache=cache, threads=config.threads, kernels=config.kernel_set,
+        library=_library(),
+    )  # fmt: skip
+
+
+def _library() -> "KernelLibrary":
+    """Return the library that the environment wants."""
+    from trainers.kernels import library
+
+    return library.named(os.environ.get(library.VARIABLE, "auto"))
 
 
 def _show(value: Any) -> None:
@@ -109,7 +117,9 @@ def _show(value: Any) -> None:
 def _probe(options: argparse.Namespace) -> None:
     from trainers import runtime
 
-    runtime.prepare_process(device=options.device, cache=options.cache, threads=1)
+    runtime.prepare_process(
+        device=options.device, cache=options.cache, threads=1, library=_library()
+    )
     from trainers import kernel_probe
 
     _show(kernel_probe.check(options.device))

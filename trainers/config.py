@@ -140,6 +140,9 @@ ModelConfig = Annotated[Mlp | Convnet | Resnet | Gpt | Vit, Field(discriminator=
 KernelSetName = Literal["portable", "native"]
 """Names of the sets of CPU kernels; see `trainers/kernels/kernel_set.py`."""
 
+KernelLibrary = Literal["auto", "onednn", "openblas", "tinygrad"]
+"""What products and convolutions on a CPU go through; see `trainers/kernels/library.py`."""
+
 
 class Optimizer(_Part):
     """How gradients move the weights; a field that the named method does not use has no effect."""

@@ -17,7 +17,7 @@ from typing import Any
 
 from evidence import digest
 from evidence.errors import Conflict, NotInstalled
-from trainers.config import KernelSetName
+from trainers.config import KernelLibrary, KernelSetName
 from trainers.kernels import kernel_set
 
 KERNEL_SETTINGS = (
@@ -37,7 +37,12 @@ _COMPILER_CURE = "pip install ziglang==0.17.1"
 
 
 def prepare_process(
-    *, device: str, cache: Path, threads: int = 1, kernels: KernelSetName = "portable"
+    *,
+    device: str,
+    cache: Path,
+    threads: int = 1,
+    kernels: KernelSetName = "portable",
+    library: KernelLibrary = "auto",
 ) -> dict[str, str]:
     """Set what tinygrad reads from the environment; call it before anything imports tinygrad.
 
@@ -47,6 +52,7 @@ def prepare_process(
             kind of processor and compiler, since tinygrad's own key has neither.
         threads: Processor threads that this process may use, at least 1.
         kernels: The set of CPU kernels.
+        library: What products and convolutions on the CPU go through.
 
     Returns:
         The variables that were set.
@@ -62,7 +68,7 @@ def prepare_process(
     database.parent.mkdir(parents=True, exist_ok=True)
     wanted = {
         **_PINNED,
-        **kernel_set.environment(kernels, device=device, threads=threads),
+        **kernel_set.environment(kernels, device=device, threads=threads, wanted=library),
         "CACHEDB": str(database),
         "NUM_CPU_THREADS": str(threads),
         "PARALLEL": "0",

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from tinygrad import Tensor, dtypes
 
-from trainers.kernels import activation, normalisation, onednn, softmax
+from trainers.kernels import activation, library, normalisation, softmax
 from trainers.kernels.convolution import conv2d
 from trainers.kernels.matmul import affine, matmul
 
@@ -74,13 +74,21 @@ class Ops(Protocol):
 
 
 def choose(device: str) -> Ops:
-    """Return the library's kernels on a CPU that has the library, else tinygrad's own."""
+    """Return the library's kernels on a CPU that has one, else tinygrad's own.
+
+    Raises:
+        NotInstalled: The library that was asked for cannot be used.
+    """
     return LibraryOps() if has_library(device) else TinygradOps()
 
 
 def has_library(device: str) -> bool:
-    """Return whether the device has kernels other than tinygrad's."""
-    return device == "CPU" and onednn.is_usable()
+    """Return whether the device has kernels other than tinygrad's.
+
+    Raises:
+        NotInstalled: The library that was asked for cannot be used.
+    """
+    return device == "CPU" and library.chosen().name != "tinygrad"
 
 
 class TinygradOps:
@@ -136,7 +144,7 @@ class TinygradOps:
 
 
 class LibraryOps:
-    """oneDNN's kernels on the CPU in float32; tinygrad's for other dtypes."""
+    """A library's kernels, and ours in C, on the CPU in float32; tinygrad's for other dtypes."""
 
     def __init__(self) -> None:
         self._plain = TinygradOps()
