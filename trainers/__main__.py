@@ -99,7 +99,7 @@ def _prepare(config: "RunConfig", cache: Path) -> None:
     device = "CPU" if config.device == "auto" else config.device
     runtime.prepare_process(
         device=device, cache=cache, threads=config.threads, kernels=config.kernel_set,
-        library=_library(),
+        library=_library(), beam=config.beam,
     )  # fmt: skip
 
 
@@ -159,7 +159,7 @@ def _train(options: argparse.Namespace) -> None:
     config = _config(options.config)
     _prepare(config, options.cache)
     from evidence.records import CHECKPOINT_FILES
-    from trainers import bare_run, runtime
+    from trainers import bare_run, rehearsal, runtime
     from trainers.checkpoint import Start
     from trainers.data.load import load
     from trainers.loop import train
@@ -169,6 +169,8 @@ def _train(options: argparse.Namespace) -> None:
         files = {name: _bytes_of(options.resume / name, "--resume") for name in CHECKPOINT_FILES}
         start = Start.from_files(files)
     data = load(config.dataset, options.cache)
+    if config.beam:
+        rehearsal.rehearse(config, data)
     with bare_run.FolderSink(options.out) as sink:
         outcome = train(config, data, start, sink)
     last = outcome.last.record.model_dump(mode="json") if outcome.last else None

@@ -10,6 +10,7 @@
     blas, im2col products in C around OpenBLAS's, and convolutions as such
     compiled     kernels of our own in C, rows shared out over threads
     softmax, activation, normalisation    attention's weights, gelu, batch norm: one pass each
+    search       what tinygrad's search for kernels (BEAM) chose
 
 A kernel that fails leaves a status behind, which `foreign.require_success` raises as an error.
 """

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from evidence import digest
 from trainers.config import KernelLibrary, KernelSetName
-from trainers.kernels import library, onednn, openblas
+from trainers.kernels import library, onednn, openblas, search
 
 SETTINGS: Final = (
     "OMP_NUM_THREADS", "ONEDNN_MAX_CPU_ISA", "OMP_WAIT_POLICY",
@@ -62,12 +62,15 @@ def describe(*, device: str, runtime: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns:
         `backend` (onednn, openblas or tinygrad), and for a library its version, SHA-256, effective
-        instruction set and threads; `digest` over that and `runtime`.
+        instruction set and threads; `beam` (`search.describe`) where kernels are searched;
+        `digest` over that and `runtime`.
 
     Raises:
         NotInstalled: The library that was asked for cannot be used.
     """
     told = _LIBRARIES[library.chosen().name]() if device == "CPU" else _tinygrad()
+    if search.width():
+        told["beam"] = search.describe()
     return {**told, "digest": digest.of_record({"kernels": told, "runtime": dict(runtime)})}
 
 
