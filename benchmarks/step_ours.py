@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 
 from trainers import config, runtime
-from trainers.kernels import onednn
 
 _WARM_UP_STEPS = 3
 
@@ -26,10 +25,9 @@ def main(arguments: list[str]) -> None:
     batches = dict(np.load(arguments[1]))
     threads, steps = int(arguments[3]), int(arguments[4])
     runtime.prepare_process(
-        device="CPU", cache=Path(arguments[2]), threads=threads, kernels=run.kernel_set
-    )
-    if arguments[5] == "stock":
-        onednn.PACKAGE = "absent"  # type: ignore[misc]  # as where it is not installed
+        device="CPU", cache=Path(arguments[2]), threads=threads, kernels=run.kernel_set,
+        library="tinygrad" if arguments[5] == "stock" else "auto",
+    )  # fmt: skip
     from trainers.step import Stepper  # noqa: PLC0415 - tinygrad reads what was prepared
 
     stepper = Stepper(run, seed="0" * 16)

@@ -27,7 +27,9 @@ def classify(config: dict[str, Any], model: bytes, images: np.ndarray) -> list[d
         images: uint8, (N, C, H, W), 0 to 255.
     """
     settings = from_environment(os.environ)
-    runtime.prepare_process(device="CPU", cache=settings.cache, threads=1)
+    runtime.prepare_process(
+        device="CPU", cache=settings.cache, threads=1, library=settings.kernel_library
+    )
     # tinygrad reads the environment when it is imported, so it comes after that line.
     from trainers.predict import predict  # noqa: PLC0415
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from evidence.errors import ConfigError
+from trainers.config import KernelLibrary
 
 PREFIX = "ZEROPOINT_"
 _OF_PROCESSES = frozenset({"ZEROPOINT_SERVICE_ID", "ZEROPOINT_ROLE"})
@@ -99,6 +100,8 @@ class Settings(BaseModel):
     """Seconds of silence after which a stream sends a comment."""
     send_timeout_s: Annotated[float, Field(gt=0)] = 20.0
     """Seconds after which a reader that takes no byte is disconnected."""
+    kernel_library: KernelLibrary = "auto"
+    """What products and convolutions of trainers on a CPU go through."""
     limits: Limits = Limits()
 
     @property

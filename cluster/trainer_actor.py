@@ -159,14 +159,18 @@ def train_attempt(ticket: Ticket) -> None:
         cache=settings.cache,
         threads=config.threads,
         kernels=config.kernel_set,
+        library=settings.kernel_library,
+        beam=config.beam,
     )
     # tinygrad reads the environment when it is imported, so what uses it comes after that line.
-    from trainers import kernel_probe, loop  # noqa: PLC0415
+    from trainers import kernel_probe, loop, rehearsal  # noqa: PLC0415
     from trainers.checkpoint import Start  # noqa: PLC0415
     from trainers.models import build  # noqa: PLC0415
 
     kernel_probe.check(ticket.place.device)
     dataset = require_dataset(config.dataset, settings)
+    if config.beam:
+        rehearsal.rehearse(config, dataset)  # the description tells what the search chose
     told = _describe(config, dataset.digests, build.describe(config))
     tell = lambda: find_manager().attempt_started.remote(  # noqa: E731
         ticket.run_id, ticket.attempt, **told

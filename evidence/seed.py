@@ -13,12 +13,12 @@ from evidence.errors import InvalidInput
 FREE_FIELDS = frozenset(
     {
         "recipe", "name", "keep_last", "metric_every", "checkpoint_every", "max_wall_s",
-        "max_restarts", "device", "kernel_set", "threads",
+        "max_restarts", "device", "kernel_set", "threads", "beam",
     }
 )  # fmt: skip
 """Fields of a RunConfig that do not enter the seed (`affects_bits` is false there).
 
-`device`, `kernel_set` and `threads` are free so that the same config asks for the same run
+`device`, `kernel_set`, `threads` and `beam` are free so that the same config asks for the same run
 everywhere; whether two of them then agree in bits is measured, not assumed.
 """
 

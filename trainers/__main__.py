@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trainers.config import RunConfig
+    from trainers.config import KernelLibrary, RunConfig
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -98,8 +98,16 @@ def _prepare(config: "RunConfig", cache: Path) -> None:
 
     device = "CPU" if config.device == "auto" else config.device
     runtime.prepare_process(
-        device=device, cache=cache, threads=config.threads, kernels=config.kernel_set
-    )
+        device=device, cache=cache, threads=config.threads, kernels=config.kernel_set,
+        library=_library(), beam=config.beam,
+    )  # fmt: skip
+
+
+def _library() -> "KernelLibrary":
+    """Return the library that the environment wants."""
+    from trainers.kernels import library
+
+    return library.named(os.environ.get(library.VARIABLE, "auto"))
 
 
 def _show(value: Any) -> None:
@@ -109,7 +117,9 @@ def _show(value: Any) -> None:
 def _probe(options: argparse.Namespace) -> None:
     from trainers import runtime
 
-    runtime.prepare_process(device=options.device, cache=options.cache, threads=1)
+    runtime.prepare_process(
+        device=options.device, cache=options.cache, threads=1, library=_library()
+    )
     from trainers import kernel_probe
 
     _show(kernel_probe.check(options.device))
@@ -149,7 +159,7 @@ def _train(options: argparse.Namespace) -> None:
     config = _config(options.config)
     _prepare(config, options.cache)
     from evidence.records import CHECKPOINT_FILES
-    from trainers import bare_run, runtime
+    from trainers import bare_run, rehearsal, runtime
     from trainers.checkpoint import Start
     from trainers.data.load import load
     from trainers.loop import train
@@ -159,6 +169,8 @@ def _train(options: argparse.Namespace) -> None:
         files = {name: _bytes_of(options.resume / name, "--resume") for name in CHECKPOINT_FILES}
         start = Start.from_files(files)
     data = load(config.dataset, options.cache)
+    if config.beam:
+        rehearsal.rehearse(config, data)
     with bare_run.FolderSink(options.out) as sink:
         outcome = train(config, data, start, sink)
     last = outcome.last.record.model_dump(mode="json") if outcome.last else None

@@ -140,6 +140,9 @@ ModelConfig = Annotated[Mlp | Convnet | Resnet | Gpt | Vit, Field(discriminator=
 KernelSetName = Literal["portable", "native"]
 """Names of the sets of CPU kernels; see `trainers/kernels/kernel_set.py`."""
 
+KernelLibrary = Literal["auto", "onednn", "openblas", "tinygrad"]
+"""What products and convolutions on a CPU go through; see `trainers/kernels/library.py`."""
+
 
 class Optimizer(_Part):
     """How gradients move the weights; a field that the named method does not use has no effect."""
@@ -200,6 +203,9 @@ class RunConfig(_Part):
     """Threads that a trainer on a CPU computes with and CPU slots that it reserves, 1 to 1024; 1
     under `portable`. Our own kernels give the same bits for any number, oneDNN's may not. A trainer
     on another device takes no CPU slot."""
+    beam: Annotated[int, Field(ge=0, le=16, json_schema_extra=_FREE)] = 0
+    """Width of tinygrad's search for faster kernels of its own, 1 to 16; 0 does not search. Timing
+    decides, and choices change bits, so it needs `kernel_set` `native`; the evidence has them."""
     device: Annotated[
         Literal["auto", "CPU", "CUDA", "NV", "AMD", "METAL"], Field(json_schema_extra=_FREE)
     ] = "auto"
@@ -252,6 +258,13 @@ class RunConfig(_Part):
     def _is_one_if_portable(cls, value: int, info: Any) -> int:
         if value != 1 and info.data.get("kernel_set") == "portable":
             raise ValueError("1 under the kernel set portable")
+        return value
+
+    @field_validator("beam")
+    @classmethod
+    def _is_none_if_portable(cls, value: int, info: Any) -> int:
+        if value != 0 and info.data.get("kernel_set") == "portable":
+            raise ValueError("0 under the kernel set portable")
         return value
 
     @field_validator("micro_steps")

@@ -17,8 +17,8 @@ from typing import Any
 
 from evidence import digest
 from evidence.errors import Conflict, NotInstalled
-from trainers.config import KernelSetName
-from trainers.kernels import kernel_set
+from trainers.config import KernelLibrary, KernelSetName
+from trainers.kernels import kernel_set, search
 
 KERNEL_SETTINGS = (
     "BEAM", "NOOPT", "JIT", "FLOAT16", "FUSE_OPTIM", "DEFAULT_FLOAT", "TC", "TC_OPT",
@@ -28,16 +28,22 @@ KERNEL_SETTINGS = (
 """Variables of tinygrad and the library that can change kernels, and with them bits or speed."""
 
 _PINNED = {
-    "BEAM": "0", "NOOPT": "0", "JIT": "1", "FLOAT16": "0", "FUSE_OPTIM": "0", "WINO": "0",
+    "NOOPT": "0", "JIT": "1", "FLOAT16": "0", "FUSE_OPTIM": "0", "WINO": "0",
     "DEFAULT_FLOAT": "float32", "USE_ATOMICS": "0", "CACHELEVEL": "2",
 }  # fmt: skip
-"""Values that every run has. BEAM chooses kernels by timing them, which would change bits."""
+"""Values that every run has."""
 
 _COMPILER_CURE = "pip install ziglang==0.17.1"
 
 
 def prepare_process(
-    *, device: str, cache: Path, threads: int = 1, kernels: KernelSetName = "portable"
+    *,
+    device: str,
+    cache: Path,
+    threads: int = 1,
+    kernels: KernelSetName = "portable",
+    library: KernelLibrary = "auto",
+    beam: int = 0,
 ) -> dict[str, str]:
     """Set what tinygrad reads from the environment; call it before anything imports tinygrad.
 
@@ -47,6 +53,8 @@ def prepare_process(
             kind of processor and compiler, since tinygrad's own key has neither.
         threads: Processor threads that this process may use, at least 1.
         kernels: The set of CPU kernels.
+        library: What products and convolutions on the CPU go through.
+        beam: Width of tinygrad's search for kernels; 0 does not search.
 
     Returns:
         The variables that were set.
@@ -62,10 +70,11 @@ def prepare_process(
     database.parent.mkdir(parents=True, exist_ok=True)
     wanted = {
         **_PINNED,
-        **kernel_set.environment(kernels, device=device, threads=threads),
+        **kernel_set.environment(kernels, device=device, threads=threads, wanted=library),
         "CACHEDB": str(database),
         "NUM_CPU_THREADS": str(threads),
         "PARALLEL": "0",
+        **dict.fromkeys(search.SETTINGS, str(beam)),
         **({"CC": compiler} if compiler else {}),
     }
     differing = sorted(name for name, value in wanted.items() if os.environ.get(name) != value)

@@ -23,8 +23,9 @@ from serve.cli.options import ExitCode, JsonOption
 from serve.cli.render import Mark
 from serve.client import Client
 from trainers import devices, runtime
+from trainers.config import KernelLibrary
 from trainers.data import catalog, local_search, store
-from trainers.kernels import onednn
+from trainers.kernels import library
 
 _OLDEST_PYTHON = (3, 11)
 _CACHE_BYTES = 1 << 30
@@ -83,6 +84,12 @@ class Finding:
     """What to do about it."""
 
 
+_LIBRARIES: dict[KernelLibrary, str] = {
+    "onednn": "oneDNN, from pip",
+    "openblas": "OpenBLAS, from pip, on one thread; convolutions are slower than with oneDNN",
+    "tinygrad": "tinygrad's own, which are several times slower than a library",
+}
+
 _MARKS = {State.GOOD: Mark.VERIFIED, State.LACKING: Mark.FAILED, State.ABSENT: Mark.ENDED}
 
 
@@ -115,7 +122,7 @@ def checks(settings: Settings) -> dict[str, Callable[[], list[Finding]]]:
     return {
         "Python": check_python,
         "compiler": partial(check_compiler, settings.cache),
-        "kernels": check_kernels,
+        "kernels": partial(check_kernels, settings.kernel_library),
         "devices": partial(check_devices, settings.cache),
         "disk": partial(check_disk, settings),
         "ports": check_ports,
@@ -153,14 +160,20 @@ def check_compiler(cache: Path) -> list[Finding]:
     return [Finding("compiler", State.GOOD, told)]
 
 
-def check_kernels() -> list[Finding]:
-    """Look for the library of fast CPU kernels; without it tinygrad's own are used."""
+def check_kernels(wanted: KernelLibrary) -> list[Finding]:
+    """Say which library the CPU's products and convolutions go through, and why no better one."""
     try:
-        onednn.require_usable()
+        choice = library.choose(wanted)
     except ServiceError as error:
-        told = f"{error.detail}; tinygrad's own are used, which are several times slower"
-        return [Finding("kernels", State.ABSENT, told, error.cure)]
-    return [Finding("kernels", State.GOOD, "oneDNN, from pip")]
+        return [Finding("kernels", State.LACKING, error.detail, error.cure)]
+    told = _LIBRARIES[choice.name]
+    if wanted != "auto":
+        return [Finding("kernels", State.GOOD, f"{told} (set by {library.VARIABLE})")]
+    if not choice.passed_over:
+        return [Finding("kernels", State.GOOD, told)]
+    why = "; ".join(error.detail for error in choice.passed_over)
+    cure = next((error.cure for error in choice.passed_over if error.cure), None)
+    return [Finding("kernels", State.ABSENT, f"{told}; {why}", cure)]
 
 
 def check_devices(cache: Path) -> list[Finding]:

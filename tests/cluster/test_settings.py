@@ -36,6 +36,7 @@ OTHER: dict[str, Any] = {
     "max_stream_bytes": 65536,
     "heartbeat_s": 1.5,
     "send_timeout_s": 2.5,
+    "kernel_library": "openblas",
 }
 OTHER_LIMITS: dict[str, Any] = {
     "max_steps": 11,
@@ -57,6 +58,7 @@ WRONG = {
     "ZEROPOINT_MAX_STREAM_BYTES": "4095",
     "ZEROPOINT_HEARTBEAT_S": "0",
     "ZEROPOINT_SEND_TIMEOUT_S": "-1",
+    "ZEROPOINT_KERNEL_LIBRARY": "mkl",
     "ZEROPOINT_TRUST_TLS_PROXY": "perhaps",
     "ZEROPOINT_MAX_STEPS": "0",
     "ZEROPOINT_MAX_BATCH_SIZE": "",

@@ -27,6 +27,8 @@ OUT_OF_BOUNDS = [
     ({"name": ""}, "name"),
     ({"max_grad_norm": 0}, "max_grad_norm"),
     ({"max_restarts": 101}, "max_restarts"),
+    ({"beam": 1}, "beam"),  # with the portable set, which is the default
+    ({"beam": 17, "kernel_set": "native"}, "beam"),
     ({"batch_size": 10, "micro_steps": 3}, "micro_steps"),
     ({"kernel_set": "native", "threads": 0}, "threads"),
     ({"kernel_set": "portable", "threads": 2}, "threads"),

@@ -16,11 +16,10 @@ import numpy as np
 from evidence import digest
 from evidence.records import CHECKPOINT_FILES, Checkpoint, Metric, TrainingEvent
 from trainers import config, runtime
-from trainers.config import RunConfig
+from trainers.config import KernelLibrary, RunConfig
 from trainers.data.images import Dataset
 from trainers.data.load import Data
 from trainers.data.text import Text
-from trainers.kernels import onednn
 
 ROOT = Path(__file__).parents[2]
 
@@ -96,7 +95,7 @@ def metrics(events: list[TrainingEvent]) -> list[Metric]:
 
 
 def run_elsewhere(
-    overrides: dict[str, Any], *folders: Path, threads: int = 1, library: bool = True
+    overrides: dict[str, Any], *folders: Path, threads: int = 1, library: KernelLibrary = "auto"
 ) -> dict[str, Any]:
     """Train in another process; returns what `main` prints.
 
@@ -104,10 +103,10 @@ def run_elsewhere(
         overrides: Of the config.
         folders: Where a first run leaves its first checkpoint, and a second one starts from it.
         threads: That the process may use.
-        library: Whether the kernel library may be used.
+        library: What products and convolutions go through.
     """
     command = [sys.executable, "-m", "tests.trainers.tiny"]
-    command += [str(threads), str(int(library)), json.dumps(overrides)]
+    command += [str(threads), json.dumps(library), json.dumps(overrides)]
     done = subprocess.run(
         [*command, *map(str, folders)], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -118,13 +117,12 @@ def run_elsewhere(
 
 def main(arguments: list[str]) -> None:
     """Run as the module's docstring says; writes checkpoints below a second folder, if given."""
-    threads, has_library, overrides = (json.loads(argument) for argument in arguments[:3])
+    threads, library, overrides = (json.loads(argument) for argument in arguments[:3])
     cfg = run_config(**overrides)
     runtime.prepare_process(
-        device="CPU", cache=ROOT / "var" / "cache", threads=threads, kernels=cfg.kernel_set
-    )
-    if not has_library:
-        onednn.PACKAGE = "absent"  # type: ignore[misc]  # as where it is not installed
+        device="CPU", cache=ROOT / "var" / "cache", threads=threads, kernels=cfg.kernel_set,
+        library=library,
+    )  # fmt: skip
     source = Path(arguments[3]) if len(arguments) > 3 else None
     files = None
     if source and (source / CHECKPOINT_FILES[0]).exists():

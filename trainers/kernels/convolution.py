@@ -6,7 +6,7 @@ Shape suffixes: B batch, C channels, O output channels, H height, W width.
 from tinygrad import Tensor
 from tinygrad.uop.ops import UOp
 
-from trainers.kernels import foreign, onednn
+from trainers.kernels import foreign, im2col, library, onednn
 from trainers.kernels.onednn import Convolution
 
 
@@ -34,6 +34,9 @@ def conv2d(
         batch, channels, height, width, outputs, (kernel[0], kernel[1]), stride, padding,
         has_bias=b_O is not None,
     )  # fmt: skip
+    inputs = [x_BCHW, w_OCHW, *([b_O] if b_O is not None else [])]
+    if library.chosen().name == "openblas":
+        return _by_blas(sizes, inputs)
 
     def gradient(g: UOp, call: UOp) -> tuple[UOp | None, ...]:
         x, w, grad = Tensor(call.src[2]), Tensor(call.src[3]), Tensor(g)
@@ -45,10 +48,20 @@ def conv2d(
         foreign.plan(onednn.convolution_forward, sizes),
         "onednn_convolution",
         outputs=[foreign.empty(*sizes.y)],
-        inputs=[x_BCHW, w_OCHW, *([b_O] if b_O is not None else [])],
+        inputs=inputs,
         operations=sizes.operations,
         gradient=gradient,
     )[0]
+
+
+def _by_blas(sizes: Convolution, inputs: list[Tensor]) -> Tensor:
+    def gradient(g: UOp, call: UOp) -> tuple[UOp | None, ...]:
+        x, w, grad = Tensor(call.src[3]), Tensor(call.src[4]), Tensor(g)
+        dx = im2col.backward_data(grad, w, sizes)
+        weights = im2col.backward_weights(x, grad, sizes)
+        return None, None, dx.uop, *(gradient.uop for gradient in weights), None
+
+    return im2col.forward(sizes, inputs, gradient)
 
 
 def _backward_data(grad: Tensor, w: Tensor, sizes: Convolution) -> Tensor:

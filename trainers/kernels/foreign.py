@@ -17,7 +17,7 @@ from tinygrad.renderer import Estimates
 from tinygrad.uop.ops import KernelInfo, Ops, UOp
 
 from evidence.errors import Unavailable
-from trainers.kernels import onednn
+from trainers.kernels import onednn, openblas
 from trainers.kernels.onednn import Plan
 
 Gradient = Callable[[UOp, UOp], tuple[UOp | None, ...]]
@@ -104,11 +104,12 @@ def require_success() -> None:
     """Raise if a kernel failed since the last call; call it when all kernels have ended.
 
     Raises:
-        Unavailable: oneDNN refused to run a primitive.
+        Unavailable: A library refused to run a kernel.
     """
-    if onednn.load.cache_info().currsize and (status := onednn.load().status.value):
-        onednn.load().status.value = 0
-        raise Unavailable(f"oneDNN: a kernel ended with status {status}")
+    for name, load in (("oneDNN", onednn.load), ("OpenBLAS", openblas.load)):
+        if load.cache_info().currsize and (status := load().status.value):
+            load().status.value = 0
+            raise Unavailable(f"{name}: a kernel ended with status {status}")
 
 
 def _kernel(source: Source, estimates: Estimates) -> Callable[..., UOp]:

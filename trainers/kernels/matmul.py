@@ -3,13 +3,18 @@
 Shape suffixes: B batch, M rows, N columns, K inner.
 """
 
+import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tinygrad import Tensor
 from tinygrad.uop.ops import UOp
 
-from trainers.kernels import foreign, onednn
+from trainers.kernels import blas, foreign, library, onednn
+from trainers.kernels.foreign import Gradient
 from trainers.kernels.onednn import Argument, Library, Operand, Plan
+
+_FACTORS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +54,7 @@ def matmul(a_BMK: Tensor, b_BKN: Tensor, *, ta: bool = False, tb: bool = False) 
         db = matmul(grad, a, ta=True, tb=ta) if tb else matmul(a, grad, ta=not ta)
         return None, da.uop, db.uop, None
 
-    return foreign.run(
-        foreign.plan(_plan, product),
-        "onednn_matmul",
-        outputs=[foreign.empty(batch, rows, columns)],
-        inputs=[a_BMK, b_BKN],
-        operations=product.operations,
-        gradient=gradient,
-    )[0]
+    return _run(product, foreign.empty(batch, rows, columns), [a_BMK, b_BKN], gradient)
 
 
 def affine(x_RF: Tensor, w_OF: Tensor, b_O: Tensor) -> Tensor:  # noqa: N803  shape suffix
@@ -81,14 +79,7 @@ def affine(x_RF: Tensor, w_OF: Tensor, b_O: Tensor) -> Tensor:  # noqa: N803  sh
         db = matmul(ones, grad)
         return None, dx[0].uop, dw[0].uop, db.reshape(outputs).uop, None
 
-    return foreign.run(
-        foreign.plan(_affine_plan, product),
-        "onednn_affine",
-        outputs=[foreign.empty(rows, outputs)],
-        inputs=[x_RF, w_OF, b_O],
-        operations=product.operations,
-        gradient=gradient,
-    )[0]
+    return _run(product, foreign.empty(rows, outputs), [x_RF, w_OF, b_O], gradient)
 
 
 def _sizes(x: Tensor, *, swapped: bool) -> tuple[int, int, int]:
@@ -96,17 +87,47 @@ def _sizes(x: Tensor, *, swapped: bool) -> tuple[int, int, int]:
     return (batch, columns, rows) if swapped else (batch, rows, columns)
 
 
-def _plan(library: Library, product: Product) -> Plan:
+def _run(product: Product, output: Tensor, inputs: Sequence[Tensor], gradient: Gradient) -> Tensor:
+    """Return the product of the first two inputs, plus the third in each row if there is one."""
+    has_bias = len(inputs) > _FACTORS
+    if library.chosen().name == "openblas":
+        name, body = _in_c(product, has_bias=has_bias)
+        run = functools.partial(blas.run, name, body)
+    else:
+        name, plan = ("onednn_affine", _affine_plan) if has_bias else ("onednn_matmul", _plan)
+        run = functools.partial(foreign.run, foreign.plan(plan, product), name)
+    made = run(outputs=[output], inputs=inputs, operations=product.operations, gradient=gradient)
+    return made[0]
+
+
+def _in_c(product: Product, *, has_bias: bool) -> tuple[str, str]:
+    """Return name and body of the kernel for `blas.run`."""
+    m, n, k = product.rows, product.columns, product.inner
+    first, second = ("TURNED" if turned else "PLAIN" for turned in (product.ta, product.tb))
+    bias = f"""
+  for (long i = 0; i < {m}; i++)
+    for (long j = 0; j < {n}; j++) p0[i * {n} + j] = p3[j];"""
+    body = f"""
+  for (long b = 0; b < {product.batch}; b++)
+    sgemm(ROW_MAJOR, {first}, {second}, {m}, {n}, {k},
+          1, p1 + b * {m * k}, {m if product.ta else k}, p2 + b * {k * n}, {k if product.tb else n},
+          {int(has_bias)}, p0 + b * {m * n}, {n});"""
+    kind = "affine" if has_bias else "matmul"
+    name = f"blas_{kind}_{product.batch}_{m}_{n}_{k}_{first}_{second}"
+    return name, (bias if has_bias else "") + body
+
+
+def _plan(loaded: Library, product: Product) -> Plan:
     batch, rows, columns, inner = product.batch, product.rows, product.columns, product.inner
     operands = (
         _operand(Argument.DESTINATION, (batch, rows, columns), swapped=False),
         _operand(Argument.SOURCE, (batch, rows, inner), swapped=product.ta),
         _operand(Argument.WEIGHTS, (batch, inner, columns), swapped=product.tb),
     )
-    return onednn.matmul(library, operands)
+    return onednn.matmul(loaded, operands)
 
 
-def _affine_plan(library: Library, product: Product) -> Plan:
+def _affine_plan(loaded: Library, product: Product) -> Plan:
     rows, columns, inner = product.rows, product.columns, product.inner
     operands = (
         _operand(Argument.DESTINATION, (1, rows, columns), swapped=False),
@@ -114,7 +135,7 @@ def _affine_plan(library: Library, product: Product) -> Plan:
         _operand(Argument.WEIGHTS, (1, inner, columns), swapped=product.tb),
         Operand(Argument.BIAS, (1, 1, columns), fixed=True),
     )
-    return onednn.matmul(library, operands)
+    return onednn.matmul(loaded, operands)
 
 
 def _operand(role: Argument, shape: tuple[int, int, int], *, swapped: bool) -> Operand:

@@ -9,6 +9,8 @@ Source: the C API of oneDNN 3.2, https://oneapi-src.github.io/oneDNN/v3.2/ (dnnl
 
 import ctypes
 import functools
+import platform
+import sys
 from collections.abc import Sequence
 from ctypes import POINTER, byref, c_char_p, c_int, c_int64, c_size_t, c_uint, c_void_p
 from dataclasses import dataclass
@@ -92,6 +94,8 @@ def library_path() -> Path:
     try:
         files = distribution(PACKAGE).files or []
     except PackageNotFoundError as error:
+        if (sys.platform, platform.machine()) != ("linux", "x86_64"):
+            raise NotInstalled(f"{PACKAGE} is there for Linux on x86-64 only") from error
         raise NotInstalled(
             f"{PACKAGE} is not installed", cure=f"pip install {PACKAGE}==2023.2.0"
         ) from error
@@ -109,15 +113,6 @@ def require_usable() -> ctypes.CDLL:
         return ctypes.CDLL(str(path))
     except OSError as error:
         raise NotInstalled(f"{_FILE}: {error}", cure="apt-get install libgomp1") from error
-
-
-def is_usable() -> bool:
-    """Return whether the library and what it needs are here."""
-    try:
-        require_usable()
-    except NotInstalled:
-        return False
-    return True
 
 
 class Library:

@@ -11,7 +11,7 @@ import math
 
 from tinygrad import Tensor, dtypes
 
-from trainers.kernels import activation, normalisation, onednn, softmax
+from trainers.kernels import activation, library, normalisation, softmax
 from trainers.kernels.convolution import conv2d
 from trainers.kernels.matmul import affine, matmul
 
@@ -79,7 +79,7 @@ class Ops:
 
 
 class LibraryOps(Ops):
-    """oneDNN's kernels on the CPU in float32; tinygrad's for other dtypes."""
+    """A library's kernels, and ours in C, on the CPU in float32; tinygrad's for other dtypes."""
 
     def linear(self, x_BF: Tensor, w_OF: Tensor, b_O: Tensor) -> Tensor:  # noqa: N803  shape suffix
         """Return (..., O): x times the transposed weights, plus the bias."""
@@ -140,13 +140,21 @@ class LibraryOps(Ops):
 
 
 def choose(device: str) -> Ops:
-    """Return the library's kernels on a CPU that has the library, else tinygrad's own."""
+    """Return the library's kernels on a CPU that has one, else tinygrad's own.
+
+    Raises:
+        NotInstalled: The library that was asked for cannot be used.
+    """
     return LibraryOps() if has_library(device) else Ops()
 
 
 def has_library(device: str) -> bool:
-    """Return whether the device has kernels other than tinygrad's."""
-    return device == "CPU" and onednn.is_usable()
+    """Return whether the device has kernels other than tinygrad's.
+
+    Raises:
+        NotInstalled: The library that was asked for cannot be used.
+    """
+    return device == "CPU" and library.chosen().name != "tinygrad"
 
 
 def _weights(scores: Tensor, q: Tensor, *, is_causal: bool) -> Tensor:

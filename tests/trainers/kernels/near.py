@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from tinygrad import Tensor
 
-from trainers.kernels import onednn
+from trainers.kernels import library
 
 TOLERANCE = 2e-5
 """Largest difference allowed, relative to the largest value; float32 sums in another order."""
 
 needs_library = pytest.mark.skipif(
-    not onednn.is_usable(), reason="onednn-cpu-gomp or the system's libgomp is not here"
+    library.choose("auto").name != "onednn",
+    reason="onednn-cpu-gomp or the system's libgomp is not here",
 )
 
 

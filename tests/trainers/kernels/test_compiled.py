@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tinygrad import Tensor, dtypes
 
-from tests.trainers.kernels.near import assert_near, assert_same, draw, needs_library
+from tests.trainers.kernels.near import assert_near, assert_same, draw
 from trainers.kernels import activation, normalisation, softmax
 from trainers.kernels.matmul import affine
 from trainers.kernels.ops import Ops
@@ -75,7 +75,7 @@ def test_gelu_of_huge_numbers_is_themselves_or_nothing() -> None:
     np.testing.assert_allclose(found, [0, 0, 50, 1e30], rtol=1e-6, atol=1e-7)
 
 
-@needs_library
+@pytest.mark.usefixtures("kernel_library")
 @pytest.mark.parametrize("seed", range(4))
 def test_an_affine_map_equals_tinygrads(seed: int) -> None:
     rng = np.random.default_rng(seed)

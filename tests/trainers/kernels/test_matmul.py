@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from tinygrad import Tensor, TinyJit
 
-from tests.trainers.kernels.near import assert_near, assert_same, draw, needs_library
+from tests.trainers.kernels.near import assert_near, assert_same, draw
 from trainers.kernels import foreign
 from trainers.kernels.matmul import matmul
 
-pytestmark = needs_library
+pytestmark = pytest.mark.usefixtures("kernel_library")
 
 
 @pytest.mark.parametrize("ta", [False, True])
