@@ -5,6 +5,7 @@ two runs which must agree have one seed.
 """
 
 import hashlib
+import types
 from collections.abc import Mapping
 
 from evidence import canonical
@@ -22,6 +23,12 @@ FREE_FIELDS = frozenset(
 everywhere; whether two of them then agree in bits is measured, not assumed.
 """
 
+NEUTRAL_VALUES: Mapping[str, object] = types.MappingProxyType({"workers": 1})
+"""Fields that came after the first release, with the value that means what was before them.
+
+They enter the seed with another value only, so that configs of every release keep their seed.
+"""
+
 HEX_DIGITS = 16
 """Length of a seed in hex digits: 8 bytes."""
 
@@ -30,7 +37,8 @@ def derive(config: Mapping[str, object], data: Mapping[str, str], nonce: str | N
     """Return the seed as 16 lower-case hex digits.
 
     They are the first 8 bytes of SHA-256 over the canonical JSON of
-    `{"config": config without FREE_FIELDS, "data": {file: sha256}, "nonce": nonce}`.
+    `{"config": config without FREE_FIELDS and NEUTRAL_VALUES, "data": {file: sha256},
+    "nonce": nonce}`.
 
     Args:
         config: A whole RunConfig as JSON values.
@@ -40,7 +48,10 @@ def derive(config: Mapping[str, object], data: Mapping[str, str], nonce: str | N
     Raises:
         InvalidInput: A value cannot be written as canonical JSON.
     """
-    bound = {name: value for name, value in config.items() if name not in FREE_FIELDS}
+    left_out = FREE_FIELDS | {
+        name for name, neutral in NEUTRAL_VALUES.items() if config.get(name) == neutral
+    }
+    bound = {name: value for name, value in config.items() if name not in left_out}
     record = {"config": bound, "data": dict(data), "nonce": nonce}
     return hashlib.sha256(canonical.encode(record)).hexdigest()[:HEX_DIGITS]
 

@@ -28,6 +28,13 @@ def test_all_other_fields_enter(name: str) -> None:
     assert seed.derive(other, DATA) != seed.derive(CONFIG, DATA)
 
 
+@pytest.mark.parametrize("name", sorted(seed.NEUTRAL_VALUES))
+def test_a_later_field_enters_only_where_it_asks_for_something_new(name: str) -> None:
+    neutral = {**CONFIG, name: seed.NEUTRAL_VALUES[name]}
+    assert seed.derive(neutral, DATA) == seed.derive(CONFIG, DATA)
+    assert seed.derive({**CONFIG, name: "other"}, DATA) != seed.derive(CONFIG, DATA)
+
+
 def test_data_and_nonce_enter() -> None:
     seeds = {
         seed.derive(CONFIG, DATA),
