@@ -9,6 +9,7 @@ from ray.exceptions import ActorUnschedulableError, RayActorError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster.directory import NAMESPACE, find_trainer, trainer_name
+from cluster.group_actor import GROUP_ENVIRONMENT, MOST_CALLS, GroupActor
 from cluster.launching import Lost, Outcome, Ticket
 from cluster.placement import Node
 from cluster.settings import Settings, as_environment
@@ -17,6 +18,7 @@ from evidence.records import Fault
 from trainers.config import DeviceName
 
 _Trainer = ray.remote(TrainerActor)
+_Group = ray.remote(GroupActor)
 
 
 class RayLauncher:
@@ -32,21 +34,37 @@ class RayLauncher:
 
     async def start(self, ticket: Ticket) -> None:
         """Start the actor of an attempt on its node and give it its ticket."""
-        place = ticket.place
-        held = dict(place.resources)
-        actor = _Trainer.options(
-            name=trainer_name(ticket.run_id, ticket.attempt),
-            namespace=NAMESPACE,
-            lifetime="detached",
-            max_restarts=0,
+        actor = self._group(ticket) if ticket.place.is_group else self._trainer(ticket)
+        # The reference is not kept: `outcome` waits behind it, for this manager or the next.
+        actor.run.remote(ticket)
+
+    def _trainer(self, ticket: Ticket) -> Any:
+        held = dict(ticket.place.resources)
+        return _Trainer.options(
             num_cpus=held.pop("CPU", 0),
             num_gpus=held.pop("GPU", 0),
             resources=held,
-            scheduling_strategy=NodeAffinitySchedulingStrategy(place.node_id, soft=False),
-            runtime_env={"env_vars": {**_node_free(self._settings), "ZEROPOINT_ROLE": "trainer"}},
+            **self._options(ticket),
         ).remote()
-        # The reference is not kept: `outcome` waits behind it, for this manager or the next.
-        actor.run.remote(ticket)
+
+    def _group(self, ticket: Ticket) -> Any:
+        """Start the actor of a group, which reserves nothing itself; its workers do."""
+        options = self._options(ticket)
+        options["runtime_env"]["env_vars"] |= GROUP_ENVIRONMENT
+        return _Group.options(num_cpus=0, max_concurrency=MOST_CALLS, **options).remote()
+
+    def _options(self, ticket: Ticket) -> dict[str, Any]:
+        strategy = NodeAffinitySchedulingStrategy(ticket.place.node_id, soft=False)
+        return {
+            "name": trainer_name(ticket.run_id, ticket.attempt),
+            "namespace": NAMESPACE,
+            "lifetime": "detached",
+            "max_restarts": 0,
+            "scheduling_strategy": strategy,
+            "runtime_env": {
+                "env_vars": {**_node_free(self._settings), "ZEROPOINT_ROLE": "trainer"}
+            },
+        }
 
     def outcome(self, run_id: str, attempt: int) -> Awaitable[Outcome]:
         """Wait until the trainer of an attempt has ended."""

@@ -1,10 +1,12 @@
 """What the manager asks of a cluster, and what passes between them: tickets out, outcomes back."""
 
+import importlib.util
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from cluster.placement import Node, Place
+from evidence.errors import NotInstalled
 from evidence.records import Fault
 
 
@@ -50,3 +52,17 @@ class Launcher(Protocol):
     async def kill(self, run_id: str, attempt: int) -> None:
         """End a trainer now and free what it holds."""
         ...
+
+
+def require_ray_train() -> None:
+    """Raise unless runs of several workers can be started here.
+
+    Raises:
+        NotInstalled: The extra `workers` is absent.
+    """
+    if importlib.util.find_spec("pyarrow") is None:
+        raise NotInstalled(
+            "workers: more than 1 needs Ray Train, which is not installed",
+            field="workers",
+            cure="pip install 'zeropoint[workers]'",
+        )

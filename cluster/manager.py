@@ -15,7 +15,7 @@ import structlog
 from cluster import reading, views
 from cluster.audit import AuditJournal
 from cluster.datasets import DatasetShelf
-from cluster.launching import Launcher
+from cluster.launching import Launcher, require_ray_train
 from cluster.limits import require_space, require_within
 from cluster.placement import Node, Place, Wait, choose, reservation
 from cluster.pulse import Pulse
@@ -151,11 +151,14 @@ class Manager:
 
         Raises:
             ConfigError: The request is no config, or over a limit.
+            NotInstalled: It asks for several workers, and Ray Train is not here.
             Conflict: The key was used with another config.
             RateLimited: The queue is full; a run that its key finds is returned nevertheless.
             StorageFull: The disk is nearly full; as above.
         """
         config = recipes.resolve(request)
+        if config.workers > 1:
+            require_ray_train()
         earlier = self.registry.of_key(idempotency_key, config)
         if earlier is not None:
             return self.view(earlier.run_id)
@@ -372,7 +375,8 @@ class Manager:
     def _decide(self, folder: RunFolder, nodes: Sequence[Node]) -> Place | Wait:
         taken: dict[str, list[Mapping[str, float]]] = {}
         for place in self._places.values():
-            taken.setdefault(place.node_id, []).append(place.resources)
+            for node_id in place.nodes:
+                taken.setdefault(node_id, []).append(place.resources)
         earlier = folder.summary.placement if folder.is_described else None
         return choose(
             folder.config,
@@ -383,7 +387,12 @@ class Manager:
 
     async def _launch(self, folder: RunFolder, place: Place) -> None:
         self._places[folder.run_id] = place
-        placement = Placement(node=place.node_id, device=place.device, why=place.why)
+        placement = Placement(
+            node=place.node_id,
+            nodes=place.nodes if place.is_group else None,
+            device=place.device,
+            why=place.why,
+        )
         is_first = folder.summary.attempt == 0
         await self._move(folder, RunState.RUNNING, "placed", placement=placement)
         self._supervise(folder, place, starts=True, resumes=not is_first)
@@ -396,7 +405,8 @@ class Manager:
         assert placement is not None, "a running run was placed"
         device = _device(placement)
         held = reservation(device, threads=folder.config.threads)
-        place = Place(placement.node, device, held, placement.why)
+        nodes = placement.nodes or (placement.node,)
+        place = Place(nodes, device, held, placement.why)
         self._places[folder.run_id] = place
         self._supervise(folder, place, starts=False, resumes=False)
 

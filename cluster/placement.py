@@ -33,13 +33,24 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A decision to start a trainer."""
+    """A decision to start a trainer, or a group of them."""
 
-    node_id: str
+    nodes: tuple[str, ...]
+    """Node ids, one for each worker."""
     device: DeviceName
     resources: Mapping[str, float]
-    """What the trainer reserves."""
+    """What each worker reserves."""
     why: str
+
+    @property
+    def node_id(self) -> str:
+        """The node of the trainer, or of whatever watches over the group."""
+        return self.nodes[0]
+
+    @property
+    def is_group(self) -> bool:
+        """Whether there are several workers."""
+        return len(self.nodes) > 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +59,7 @@ class Wait:
 
     reason: str
     is_alone: bool = False
-    """Whether no node could ever take it, so that later runs need not wait behind it."""
+    """Whether the nodes could not take it even if free, so that later runs need not wait for it."""
 
 
 Taken = Mapping[str, Sequence[Mapping[str, float]]]
@@ -70,6 +81,8 @@ def choose(
         taken: What trainers hold already.
         pinned_device: The device of the run's first attempt; a resumed run never changes it.
     """
+    if config.workers > 1:
+        return _choose_for_group(config, nodes=nodes, taken=taken)
     device = pinned_device or _wanted(config.device, nodes)
     offering = [node for node in nodes if device in node.devices]
     resource = RESOURCE_OF[device]
@@ -83,7 +96,7 @@ def choose(
                 f"{config.device} asks for {device}; node {node.node_id[:8]} declares "
                 f"{resource}:{node.resources.get(resource, 0):g} and runs {held} trainers"
             )
-            return Place(node.node_id, device, need, why)
+            return Place((node.node_id,), device, need, why)
     largest = max(node.resources.get(resource, 0) for node in offering)
     if largest < need[resource]:
         asks = f"threads = {config.threads} reserves" if device == "CPU" else f"{device} takes"
@@ -93,6 +106,31 @@ def choose(
         )
     total = sum(node.resources.get(resource, 0) for node in offering)
     return Wait(f"all {total:g} {resource} slots of {len(offering)} node(s) are taken")
+
+
+def _choose_for_group(config: RunConfig, *, nodes: Sequence[Node], taken: Taken) -> Place | Wait:
+    """Decide where the workers of a group go: on one node if one has room, else on the fewest."""
+    need = reservation("CPU", threads=config.threads)
+    room = {node.node_id: _room(need["CPU"], node, taken) for node in nodes}
+    most = {node.node_id: _room(need["CPU"], node, {}) for node in nodes}
+    wanted = f"{config.workers} workers reserve CPU:{need['CPU']:g} each"
+    if sum(most.values()) < config.workers:
+        return Wait(
+            f"{wanted}; the {len(nodes)} node(s) have room for {sum(most.values())} in all",
+            is_alone=True,
+        )
+    if sum(room.values()) < config.workers:
+        return Wait(f"{wanted}; there is room for {sum(room.values())} at present")
+    single = [node for node in nodes if room[node.node_id] >= config.workers]
+    if single:
+        chosen = min(single, key=lambda node: (_load(node, taken), node.node_id)).node_id
+        why = f"{wanted}; node {chosen[:8]} has room for all of them"
+        return Place((chosen,) * config.workers, "CPU", need, why)
+    places: list[str] = []
+    for node_id in sorted(room, key=lambda node_id: (-room[node_id], node_id)):
+        places += [node_id] * min(room[node_id], config.workers - len(places))
+    why = f"{wanted}; no node has room for all, {len(set(places))} nodes together have"
+    return Place(tuple(places), "CPU", need, why)
 
 
 def reservation(device: DeviceName, *, threads: int) -> dict[str, float]:
@@ -111,6 +149,12 @@ def _wanted(device: DeviceName | Literal["auto"], nodes: Sequence[Node]) -> Devi
 
 def _used(node: Node, taken: Taken, resource: str) -> float:
     return sum(held.get(resource, 0.0) for held in taken.get(node.node_id, ()))
+
+
+def _room(amount: float, node: Node, taken: Taken) -> int:
+    """Return how many workers that reserve `amount` CPU slots find room on a node."""
+    free = node.resources.get("CPU", 0.0) - _used(node, taken, "CPU")
+    return max(0, int(free // amount))
 
 
 def _fits(need: Mapping[str, float], node: Node, taken: Taken) -> bool:

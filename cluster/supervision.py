@@ -10,7 +10,7 @@ from typing import Final
 
 import structlog
 
-from cluster.launching import Launcher, Lost, Ticket
+from cluster.launching import Launcher, Lost, Outcome, Ticket
 from cluster.placement import Place
 from cluster.run_folder import RunFolder
 from cluster.summary import TRAINER_LOST
@@ -26,6 +26,9 @@ class NodeLost:
 
 
 NODE_LOST: Final = NodeLost()
+
+_LOOK_S = 1.0
+"""How often a group's nodes are looked for."""
 
 Ending = Fault | NodeLost | None
 """How the attempts on a node ended: with an error, without the node, or well."""
@@ -118,7 +121,7 @@ class Supervisor:
         while True:
             if starts:
                 await self._start_trainer(folder, place, resumes=resumes)
-            outcome = await self._launcher.outcome(folder.run_id, folder.summary.attempt)
+            outcome = await self._outcome(folder, place)
             if not isinstance(outcome, Lost):
                 return outcome
             await self._launcher.kill(folder.run_id, folder.summary.attempt)
@@ -133,14 +136,30 @@ class Supervisor:
                 outcome,
                 losses=folder.summary.losses,
                 max_restarts=folder.config.max_restarts,
-                has_node=await self._has_node(place.node_id),
+                has_node=await self._has_nodes(place),
             )
             if not isinstance(ending, Lost):
                 return ending
             starts = resumes = True
 
-    async def _has_node(self, node_id: str) -> bool:
-        return any(node.node_id == node_id for node in await self._launcher.nodes())
+    async def _outcome(self, folder: RunFolder, place: Place) -> Outcome:
+        """Wait until an attempt has ended; a group has too when one of its nodes is gone.
+
+        A group that is being started would wait for that node, and be told nothing.
+        """
+        ending = asyncio.ensure_future(
+            self._launcher.outcome(folder.run_id, folder.summary.attempt)
+        )
+        try:
+            while not (await asyncio.wait({ending}, timeout=_LOOK_S))[0]:
+                if place.is_group and not await self._has_nodes(place):
+                    return Lost("a node of the group left the cluster")
+            return ending.result()
+        finally:
+            ending.cancel()
+
+    async def _has_nodes(self, place: Place) -> bool:
+        return {node.node_id for node in await self._launcher.nodes()}.issuperset(place.nodes)
 
     async def _start_trainer(self, folder: RunFolder, place: Place, *, resumes: bool) -> None:
         await self._require_data(folder.config.dataset)

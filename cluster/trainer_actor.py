@@ -7,6 +7,7 @@ to the manager in order, one batch under way at a time, and survives the manager
 import logging
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -23,6 +24,7 @@ from evidence.errors import ServiceError, TrainingDiverged, Unavailable
 from evidence.records import Checkpoint, Fault, TrainingEvent
 from trainers import runtime
 from trainers.config import RunConfig
+from trainers.group import ALONE, Group
 
 log = logging.getLogger(__name__)
 
@@ -146,8 +148,12 @@ class TrainerActor:
         return self._outcome
 
 
-def train_attempt(ticket: Ticket) -> None:
-    """Do the work of one attempt in this process.
+def train_attempt(ticket: Ticket, *, group: Group = ALONE) -> None:
+    """Do the work of one attempt in this process, alone or as one of a group.
+
+    Args:
+        ticket: The attempt.
+        group: The workers of the run; the first one alone tells the manager anything.
 
     Raises:
         ServiceError: Whatever ended it early.
@@ -169,6 +175,11 @@ def train_attempt(ticket: Ticket) -> None:
 
     kernel_probe.check(ticket.place.device)
     dataset = require_dataset(config.dataset, settings)
+    start = Start.from_files(ticket.start) if ticket.start else Start.fresh()
+    if group.rank > 0:
+        unheard: deque[TrainingEvent] = deque(maxlen=0)  # worker 0 says the same
+        loop.train(config, dataset, start, unheard.append, group=group)
+        return
     if config.beam:
         rehearsal.rehearse(config, dataset)  # the description tells what the search chose
     told = _describe(config, dataset.digests, build.describe(config))
@@ -176,10 +187,9 @@ def train_attempt(ticket: Ticket) -> None:
         ticket.run_id, ticket.attempt, **told
     )
     answered(tell, tell)
-    start = Start.from_files(ticket.start) if ticket.start else Start.fresh()
     sink = ManagerSink(ticket.run_id, ticket.attempt)
     try:
-        loop.train(config, dataset, start, sink)
+        loop.train(config, dataset, start, sink, group=group)
     except TrainingDiverged:
         sink.flush()  # the steps before it show how
         raise

@@ -192,7 +192,11 @@ class Placement(Record):
     """Where an attempt was placed, and why."""
 
     node: Annotated[str, Field(max_length=128)]
-    """Node id of the cluster."""
+    """Node id of the cluster; of a group of workers, the one that it is watched from."""
+    nodes: Annotated[tuple[str, ...], Field(min_length=2, max_length=64)] | None = Field(
+        default=None, exclude_if=lambda nodes: nodes is None
+    )
+    """Of a group, the node id of each worker; absent for a plain trainer."""
     device: Annotated[str, Field(max_length=64)]
     """Device that the trainer uses, as tinygrad spells it."""
     why: Annotated[str, Field(max_length=500)]

@@ -23,6 +23,9 @@ VERSION = 1
 MIN_CHECKPOINTS = 3
 """Fewest checkpoints of a run, besides the one at the last step if that falls between."""
 
+MAX_WORKERS = 16
+"""Most workers of a run."""
+
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_.-]{0,63}$"
 """What a run's or a recipe's name must match."""
 
@@ -186,6 +189,10 @@ class RunConfig(_Part):
     """Samples per update, 1 to 8192; a multiple of `micro_steps`."""
     micro_steps: Annotated[int, Field(ge=1, le=256)] = 1
     """Pieces that a batch is computed in, their gradients added up; 1 to 256."""
+    workers: Annotated[int, Field(ge=1, le=MAX_WORKERS)] = 1
+    """Data-parallel trainers, 1 to 16, which must divide the samples of a piece. Each computes its
+    part of every batch; their gradients are added up in a fixed order, so the number decides
+    bits, and the places of the workers do not. More than 1 train on CPUs only."""
     optimizer: Optimizer = Optimizer()
     """How gradients move the weights."""
     schedule: Schedule = Schedule()
@@ -205,7 +212,8 @@ class RunConfig(_Part):
     on another device takes no CPU slot."""
     beam: Annotated[int, Field(ge=0, le=16, json_schema_extra=_FREE)] = 0
     """Width of tinygrad's search for faster kernels of its own, 1 to 16; 0 does not search. Timing
-    decides, and choices change bits, so it needs `kernel_set` `native`; the evidence has them."""
+    decides, and choices change bits, so it needs `kernel_set` `native` and one worker; the
+    evidence has them."""
     device: Annotated[
         Literal["auto", "CPU", "CUDA", "NV", "AMD", "METAL"], Field(json_schema_extra=_FREE)
     ] = "auto"
@@ -262,9 +270,11 @@ class RunConfig(_Part):
 
     @field_validator("beam")
     @classmethod
-    def _is_none_if_portable(cls, value: int, info: Any) -> int:
+    def _is_none_if_portable_or_in_a_group(cls, value: int, info: Any) -> int:
         if value != 0 and info.data.get("kernel_set") == "portable":
             raise ValueError("0 under the kernel set portable")
+        if value != 0 and info.data.get("workers", 1) > 1:
+            raise ValueError("0 where workers is above 1: each would search for itself")
         return value
 
     @field_validator("micro_steps")
@@ -273,6 +283,21 @@ class RunConfig(_Part):
         batch_size = info.data.get("batch_size", value)
         if batch_size % value:
             raise ValueError(f"a divisor of batch_size {batch_size}")
+        return value
+
+    @field_validator("workers")
+    @classmethod
+    def _divides_a_piece(cls, value: int, info: Any) -> int:
+        piece = info.data.get("batch_size", value) // info.data.get("micro_steps", 1)
+        if piece % value:
+            raise ValueError(f"a divisor of batch_size / micro_steps = {piece}")
+        return value
+
+    @field_validator("device")
+    @classmethod
+    def _is_one_that_workers_share(cls, value: str, info: Any) -> str:
+        if info.data.get("workers", 1) > 1 and value not in ("auto", "CPU"):
+            raise ValueError("auto or CPU, where workers is above 1")
         return value
 
     @field_validator("schedule")

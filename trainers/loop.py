@@ -1,10 +1,12 @@
 """Training, top to bottom: load, step, measure, checkpoint, emit.
 
 A first start, a resume, a restart after a crash and a replay run this same code; only `start`
-differs. It opens no socket, names no folder and keeps nothing: events go to the sink.
+differs. It opens no socket, names no folder and keeps nothing: events go to the sink. Among several
+workers all run this, and the first one evaluates and has the sink that somebody reads.
 
     batches      which samples a step sees
     step         the compiled update
+    group        what the workers of a run add up and agree on
     predict      the compiled forward pass
     checkpoint   state to bytes and back
     meters       time, memory, energy
@@ -18,7 +20,7 @@ from tinygrad import Device
 from evidence import clock as clocks
 from evidence import seed as run_seed
 from evidence.clock import Clock, utc_now
-from evidence.errors import DeviceMissing, TrainingDiverged
+from evidence.errors import ConfigError, DeviceMissing, TrainingDiverged
 from evidence.records import Checkpoint, EventSink, Log, Metric, Split
 from evidence.schedule import learning_rate
 from trainers import checkpoint, meters
@@ -26,6 +28,7 @@ from trainers.batches import Ahead, Batches
 from trainers.checkpoint import Start
 from trainers.config import Gpt, RunConfig
 from trainers.data.load import Data
+from trainers.group import ALONE, Group, require_agreement
 from trainers.meters import EnergyMeter, Stopwatch
 from trainers.predict import Evaluation, Forward
 from trainers.step import Stepper, Update
@@ -47,7 +50,13 @@ class Outcome:
 
 
 def train(
-    config: RunConfig, data: Data, start: Start, sink: EventSink, *, clock: Clock = utc_now
+    config: RunConfig,
+    data: Data,
+    start: Start,
+    sink: EventSink,
+    *,
+    group: Group = ALONE,
+    clock: Clock = utc_now,
 ) -> Outcome:
     """Train from `start` to the last step and hand every event to `sink`, in order.
 
@@ -56,18 +65,24 @@ def train(
         data: Its data set, verified.
         start: `Start.fresh()`, or behind a checkpoint of the same run.
         sink: Takes metrics, checkpoints and log events; may block.
+        group: The workers of the run, this one among them.
         clock: For timestamps.
 
     Raises:
         TrainingDiverged: The loss became NaN or infinite.
-        IntegrityError: `start` is not a checkpoint of this run.
+        IntegrityError: `start` is not a checkpoint of this run, or the workers differ in their
+            state.
+        TrainerLost: Another worker is gone.
         DeviceMissing: The process was prepared for another device than the config names.
-        ConfigError: The batch is larger than the training split.
+        ConfigError: The batch is larger than the training split, or the group is not as large as
+            the config asks for.
     """
     _require_device(config)
+    _require_size(config, group)
     seed = run_seed.derive(config.as_json(), data.digests)
+    require_agreement(group, "seed and start", f"{seed}, step {start.step}")
     batches = Batches(config, data, seed=run_seed.as_integer(seed))
-    stepper = Stepper(config, seed=seed)
+    stepper = Stepper(config, seed=seed, group=group)
     checkpoint.restore(stepper, start, seed=seed, cursor=batches.cursor(start.step + 1))
     forward = Forward(config, stepper.model)
     report = _Reporter(config, sink, clock)
@@ -85,11 +100,13 @@ def train(
 
             report.update(update, step=step, done=step - start.step, lr=lr, watch=watch)
             if config.is_checkpoint(step):
-                with Stopwatch() as watch:
-                    evaluation = forward.evaluate(data)
-                report.evaluation(evaluation, step=step, watch=watch)
+                if group.rank == 0:
+                    with Stopwatch() as watch:
+                        evaluation = forward.evaluate(data)
+                    report.evaluation(evaluation, step=step, watch=watch)
                 cursor = batches.cursor(step + 1)
                 last = checkpoint.take(stepper, step=step, seed=seed, cursor=cursor, clock=clock)
+                require_agreement(group, f"state after step {step}", _state(last))
                 sink(last)
 
     return Outcome(config.steps, seed, last)
@@ -103,6 +120,23 @@ def _require_device(config: RunConfig) -> None:
             expected=config.device,
             found=Device.DEFAULT,
         )
+
+
+def _require_size(config: RunConfig, group: Group) -> None:
+    """Raise unless there are as many workers as the config asks for."""
+    if group.size != config.workers:
+        raise ConfigError(
+            f"workers: expected {config.workers} of them, found {group.size}",
+            field="workers",
+            expected=str(config.workers),
+            found=str(group.size),
+        )
+
+
+def _state(taken: Checkpoint) -> str:
+    """Return what workers in the same state have in common."""
+    record = taken.record
+    return f"{record.model_digest} {record.optimizer_digest} {record.state_digest}"
 
 
 def _require_finite(loss: float, step: int) -> None:

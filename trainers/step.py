@@ -1,7 +1,8 @@
 """The compiled work of a run: one update of the weights, and the forward pass alone.
 
-An update is one kernel graph; with several micro steps, as many calls of one that adds gradients
-into accumulators, then one call of another that applies them. TinyJit captures each once.
+An update is one kernel graph; with several micro steps or workers, as many calls of one that adds
+gradients into accumulators, then one call of another that applies them. TinyJit captures each once.
+In between the workers of a group add up what each of them found, and then all apply the same.
 """
 
 from collections.abc import Mapping
@@ -18,10 +19,15 @@ from trainers import batches, precision
 from trainers.config import Gpt, Precision, RunConfig
 from trainers.data import catalog
 from trainers.data.catalog import ImageSet, TextSet
+from trainers.group import ALONE, Group
 from trainers.kernels import foreign, ops
 from trainers.models import build
 from trainers.models.build import Model
 from trainers.optimise import Updater, global_norm
+from trainers.sums import Sums
+
+_TOTALS, _GRADIENT, _RUNNING = "totals", "gradient.", "running."
+"""Names of the sums: of loss and hits; before a weight's name; before a running statistic's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +82,15 @@ class Stepper:
     Args:
         config: The run.
         seed: The run's seed, 16 hex digits.
+        group: As many workers as the config asks for.
+
+    Raises:
+        TrainerLost: Another worker is gone.
     """
 
-    def __init__(self, config: RunConfig, *, seed: str) -> None:
+    def __init__(self, config: RunConfig, *, seed: str, group: Group = ALONE) -> None:
+        assert group.size == config.workers, (group.size, config.workers)
+        self._group = group
         self._entry = catalog.entry(config.dataset)
         self._micro_steps = config.micro_steps
         self._precision = config.precision
@@ -91,42 +103,41 @@ class Stepper:
             in_one_pass=ops.has_library(Device.DEFAULT),
         )
         self.loss_scale = precision.first_scale(config.precision)
-        self.rng_counter = _seeded_counter(run_seed.as_uint32(seed))
-        """Position of tinygrad's random stream, shape (2,), uint32."""
-        self._sums = {
-            name: Tensor.zeros(*w.shape).contiguous().realize().is_param_(False)
-            for name, w in self.weights.items()
-            if config.micro_steps > 1
-        }
-        size = config.batch_size // config.micro_steps
+        self.rng_counter = _seeded_counter(run_seed.as_uint32(seed) + group.rank)
+        """Position of tinygrad's random stream, shape (2,), uint32. Each worker has a stream of its
+        own, and all stand at the same place."""
+        self._parts = config.micro_steps * group.size
+        """Pieces of a batch, over all workers."""
+        tensors = build.model_tensors(self.model)
+        self._running = {name: tensor for name, tensor in tensors.items() if not tensor.is_param}
+        self._sums = Sums(self._shapes(), group)
+        size = config.batch_size // self._parts
         self._x = Slot((size, *input_shape(config)), dtypes.uint8)
         self._y = Slot((size, *target_shape(config)), dtypes.int32)
         self._control = Slot((2,), dtypes.float32)
         self._numbers = Slot((3,), dtypes.float32)
-        self._totals = Tensor.zeros(2).contiguous().realize().is_param_(False)
         self._jit_whole = TinyJit(self._whole)
         self._jit_accumulate = TinyJit(self._accumulate)
         self._jit_apply = TinyJit(self._apply)
 
     def update(self, inputs: np.ndarray, targets: np.ndarray, *, lr: float, step: int) -> Update:
-        """Move the weights once.
+        """Move the weights once; all workers of the group do the same step.
 
         Args:
-            inputs: Images (B, C, H, W) or windows (B, T), uint8.
-            targets: Labels (B,) or the tokens that follow (B, T), int32.
+            inputs: Images (B, C, H, W) or windows (B, T), uint8, of the whole batch.
+            targets: Labels (B,) or the tokens that follow (B, T), int32; as above.
             lr: Learning rate of this step.
             step: Its number, for messages.
 
         Raises:
             TrainingDiverged: float16 gradients overflow at any loss scale.
+            TrainerLost: Another worker is gone.
             Unavailable: A kernel failed.
         """
         scale = self.loss_scale.scale
-        numbers = self._numbers.put(
-            np.array([lr, 1.0 / (scale * self._micro_steps), scale], np.float32)
-        )
+        numbers = self._numbers.put(np.array([lr, 1.0 / (scale * self._parts), scale], np.float32))
         with Context(TRAINING=1):  # type: ignore[no-untyped-call]  # tinygrad
-            if self._micro_steps == 1:
+            if self._parts == 1:
                 report = self._jit_whole(self._x.put(inputs), self._y.put(targets), numbers)
             else:
                 report = self._in_pieces(inputs, targets, numbers)
@@ -134,7 +145,7 @@ class Stepper:
         foreign.require_success()
         if self._precision == "float16":
             self.loss_scale = self.loss_scale.after(overflowed=not finite, step=step)
-        return Update(loss / self._micro_steps, correct / targets.size, bool(finite))
+        return Update(loss / self._parts, correct / targets.size, bool(finite))
 
     def restore(self, model: Mapping[str, RawTensor], optimizer: Mapping[str, RawTensor]) -> None:
         """Put the tensors of a checkpoint in place of the fresh ones.
@@ -149,35 +160,66 @@ class Stepper:
         """Move the weights by the gradients of one batch; `numbers` are lr, 1 / scale, scale."""
         totals, gradients = self._gradients(x, y, scale=numbers[2])
         report, changed = self._applied(gradients, totals, numbers)
-        Tensor.realize(report, *changed, self.rng_counter, *self._buffers())
+        Tensor.realize(report, *changed, self.rng_counter, *self._running.values())
         return report
 
     def _in_pieces(self, inputs: np.ndarray, targets: np.ndarray, numbers: Tensor) -> Tensor:
-        """Add up the gradients of the micro steps, then move the weights."""
-        pieces = zip(
-            np.split(inputs, self._micro_steps), np.split(targets, self._micro_steps), strict=True
-        )
+        """Add up the gradients of the micro steps and of the workers, then move the weights."""
+        pieces = zip(self._pieces(inputs), self._pieces(targets), strict=True)
         for piece, (x, y) in enumerate(pieces):
             control = np.array([float(piece > 0), self.loss_scale.scale], np.float32)
             self._jit_accumulate(self._x.put(x), self._y.put(y), self._control.put(control))
+        self._sums.add_up()
         report: Tensor = self._jit_apply(numbers)
         return report
+
+    def _pieces(self, batch: np.ndarray) -> list[np.ndarray]:
+        """Return this worker's part of a batch, in as many pieces as there are micro steps."""
+        part = np.split(batch, self._group.size)[self._group.rank]
+        return np.split(part, self._micro_steps)
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of what is added up; running statistics among several workers only."""
+        if self._parts == 1:
+            return {}
+        added = {_GRADIENT + name: weight for name, weight in self.weights.items()}
+        if self._group.size > 1:
+            added |= {_RUNNING + name: running for name, running in self._running.items()}
+        shapes = {name: tuple(int(n) for n in tensor.shape) for name, tensor in added.items()}
+        return {**shapes, _TOTALS: (2,)}
 
     def _accumulate(self, x: Tensor, y: Tensor, control: Tensor) -> None:
         """Add this piece's loss, hits and gradients to the sums; `control[0]` 0 restarts them."""
         totals, gradients = self._gradients(x, y, scale=control[1])
         goes_on = control[0] > 0
         # where, not a product: a NaN in the last step's sums must not survive.
-        self._totals.assign(goes_on.where(self._totals, 0.0) + totals)
-        for name, total in self._sums.items():
-            total.assign(goes_on.where(total, 0.0) + gradients[name])
-        Tensor.realize(*self._sums.values(), self._totals, self.rng_counter, *self._buffers())
+        sums = self._sums.own
+        sums[_TOTALS].assign(goes_on.where(sums[_TOTALS], 0.0) + totals)
+        for name, gradient in gradients.items():
+            total = sums[_GRADIENT + name]
+            total.assign(goes_on.where(total, 0.0) + gradient)
+        if self._group.size > 1:
+            for name, running in self._running.items():
+                sums[_RUNNING + name].assign(running)
+        Tensor.realize(*sums.values(), self.rng_counter, *self._running.values())
 
     def _apply(self, numbers: Tensor) -> Tensor:
         """Move the weights by the summed gradients."""
-        report, changed = self._applied(self._sums, self._totals, numbers)
-        Tensor.realize(report, *changed)
+        sums = self._sums.total
+        gradients = {name: sums[_GRADIENT + name] for name in self.weights}
+        report, changed = self._applied(gradients, sums[_TOTALS], numbers)
+        Tensor.realize(report, *changed, *self._averaged())
         return report
+
+    def _averaged(self) -> list[Tensor]:
+        """Give each running statistic the mean over the workers; alone, it is that already."""
+        if self._group.size == 1:
+            return []
+        sums = self._sums.total
+        return [
+            running.assign(sums[_RUNNING + name] * (1.0 / self._group.size))
+            for name, running in self._running.items()
+        ]
 
     def _gradients(
         self, x: Tensor, y: Tensor, *, scale: Tensor
@@ -206,10 +248,6 @@ class Stepper:
         if self._precision != "float16":
             return Tensor.ones((), dtype=dtypes.float32)
         return global_norm(gradients).isfinite().cast(dtypes.float32)
-
-    def _buffers(self) -> list[Tensor]:
-        """Return the running statistics, which the forward pass moves."""
-        return [t for t in build.model_tensors(self.model).values() if not t.is_param]
 
 
 def input_shape(config: RunConfig) -> tuple[int, ...]:
@@ -244,6 +282,6 @@ def logits(model: Model, x: Tensor, *, entry: ImageSet | TextSet, form: Precisio
 
 def _seeded_counter(seed: int) -> Tensor:
     """Seed tinygrad's random stream for this device and return its counter."""
-    Tensor.manual_seed(seed)
+    Tensor.manual_seed(seed & 0xFFFFFFFF)
     Tensor.rand(1).realize()
     return Tensor._device_rng_counters[Device.DEFAULT]  # noqa: SLF001  no public access

@@ -725,6 +725,34 @@ def test_an_adopting_manager_does_not_renew_the_wall_time(tmp_path: Path) -> Non
     run(test)
 
 
+def test_an_adopted_group_holds_its_slots_on_every_node_and_waits_for_a_lost_one(
+    tmp_path: Path,
+) -> None:
+    async def test() -> None:
+        cluster = Here(here.endless)
+        one, other = here.node("one", CPU=2), here.node("other", CPU=1)
+        cluster.listed = [one, other]
+        async with managed(tmp_path, cluster) as manager:
+            group = await submit(manager, workers=3, batch_size=63)
+            await started(cluster, 1)
+        async with managed(tmp_path, cluster) as manager:
+            second = await submit(manager)
+            await manager._schedule()
+            assert manager.view(second)["pending_reason"].startswith("all 3 CPU slots")
+            await manager.cancel(second, who="api")
+            cluster.listed = [one]
+            view = await until(manager, group, "queued")
+            await manager._schedule()
+            assert "room for 2 in all" in manager.view(group)["pending_reason"]
+            cluster.listed = [one, other]
+            await started(cluster, 2)
+            view = await until(manager, group, "running")
+            assert (view["placement"]["nodes"], view["attempt"]) == (("one", "one", "other"), 3)
+        await cluster.close()
+
+    run(test)
+
+
 def test_an_adopted_run_holds_its_slot(tmp_path: Path) -> None:
     async def test() -> None:
         cluster = Here(here.endless, cpus=1)

@@ -18,8 +18,8 @@ def node(name: str, **resources: float) -> Node:
 
 def decide(nodes: list[Node], taken: Taken | None = None, **options: Any) -> Place | Wait:
     device = options.pop("device", "auto")
-    threads = options.pop("threads", 1)
-    cfg = small.config(device=device, threads=threads, kernel_set="native")
+    asked = {"threads": options.pop("threads", 1), "workers": options.pop("workers", 1)}
+    cfg = small.config(device=device, kernel_set="native", batch_size=240, **asked)
     return choose(cfg, nodes=nodes, taken=taken or {}, **options)
 
 
@@ -109,6 +109,63 @@ def test_a_gpu_is_an_amd_one_where_the_label_says_so() -> None:
 
 def test_a_node_without_a_whole_slot_offers_nothing() -> None:
     assert devices_of({"CPU": 0.5, "GPU": 0.0}, {}) == ()
+
+
+def test_a_group_goes_to_the_one_node_that_has_room_for_all() -> None:
+    nodes = [node("a", CPU=2), node("b", CPU=4), node("c", CPU=9)]
+    taken = {"b": [{"CPU": 1.0}], "c": [{"CPU": 1.0}] * 2}
+    decision = place(decide(nodes, taken, workers=3))
+    assert decision.nodes == ("b",) * 3
+    assert decision.why == "3 workers reserve CPU:1 each; node b has room for all of them"
+
+
+def test_a_group_that_no_node_has_room_for_goes_to_as_few_as_possible() -> None:
+    nodes = [node("a", CPU=1), node("b", CPU=3), node("c", CPU=2)]
+    decision = place(decide(nodes, workers=4))
+    assert decision.nodes == ("b", "b", "b", "c")
+    assert decision.is_group
+
+
+def test_the_workers_of_a_group_reserve_as_many_slots_as_a_trainer() -> None:
+    decision = place(decide([node("a", CPU=3), node("b", CPU=3)], threads=2, workers=2))
+    assert decision.nodes == ("a", "b")
+    assert dict(decision.resources) == {"CPU": 2.0}
+
+
+def test_a_group_that_finds_no_room_waits_for_its_turn() -> None:
+    waits = decide([node("a", CPU=2), node("b", CPU=1)], {"a": [{"CPU": 1.0}]}, workers=3)
+    assert waits == Wait("3 workers reserve CPU:1 each; there is room for 2 at present")
+
+
+def test_a_group_that_the_cluster_is_too_small_for_holds_nobody_back() -> None:
+    nodes = [node("a", CPU=3), node("b", CPU=1)]
+    assert decide(nodes, threads=2, workers=2) == Wait(
+        "2 workers reserve CPU:2 each; the 2 node(s) have room for 1 in all", is_alone=True
+    )
+
+
+def test_a_group_takes_cpus_where_there_are_accelerators_too() -> None:
+    assert place(decide([node("a", CPU=2, GPU=2)], workers=2)).device == "CPU"
+
+
+@settings(deadline=None)
+@given(
+    sizes=st.lists(st.integers(0, 4), min_size=1, max_size=4),
+    held=st.lists(st.integers(0, 4), min_size=4, max_size=4),
+    threads=st.integers(1, 3),
+    workers=st.integers(2, 6),
+)
+def test_a_group_is_placed_whole_wherever_there_is_room(
+    sizes: list[int], held: list[int], threads: int, workers: int
+) -> None:
+    nodes = [node(str(i), CPU=size) for i, size in enumerate(sizes)]
+    taken = {str(i): [{"CPU": 1.0}] * count for i, count in enumerate(held)}
+    decision = decide(nodes, taken, threads=threads, workers=workers)
+    room = {str(i): max(0, size - held[i]) // threads for i, size in enumerate(sizes)}
+    assert isinstance(decision, Place) == (sum(room.values()) >= workers)
+    chosen = decision.nodes if isinstance(decision, Place) else ()
+    assert len(chosen) in (0, workers)
+    assert all(chosen.count(name) <= count for name, count in room.items())
 
 
 @settings(deadline=None)

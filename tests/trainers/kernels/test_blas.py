@@ -34,7 +34,6 @@ def through(table: Tensor) -> Tensor:
     source = blas.source("square", body, operands=3)
     (made,) = foreign.call(
         source, table, outputs=[foreign.empty(4, 4)], inputs=[ones, ones], operations=128,
-        gradient=None,
     )  # fmt: skip
     return made.realize()
 
