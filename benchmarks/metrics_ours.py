@@ -20,12 +20,12 @@ from benchmarks.fanout import example_metric
 from cluster.directory import MANAGER, NAMESPACE
 from cluster.launching import Outcome, Ticket
 from cluster.manager import Manager
+from cluster.notary import Notary
 from cluster.placement import Node
 from cluster.settings import Settings
 from cluster.trainer_actor import ManagerSink
 from evidence.journal import Journal
 from evidence.records import RunState, TrainingEvent
-from evidence.signing import SigningKey
 
 _ACKNOWLEDGED_PART = 5
 
@@ -52,8 +52,8 @@ class _ManagerActor:
 
     def __init__(self, home: Path) -> None:
         settings = Settings(home=home, evidence_root=home / "evidence")
-        key = SigningKey.open_or_create(home / "service.key")
-        self._manager = Manager(settings, _ThisProcess(), key)
+        notary = Notary.open(home, limits=settings.limits)
+        self._manager = Manager(settings, _ThisProcess(), notary)
 
     async def begin(self) -> str:
         """Take in a run and return its id when it is running."""

@@ -17,20 +17,20 @@ from cluster.audit import AuditJournal
 from cluster.datasets import DatasetShelf
 from cluster.launching import Launcher, require_ray_train
 from cluster.limits import require_space, require_within
+from cluster.notary import Notary
 from cluster.placement import Node, Place, Wait, choose, reservation
 from cluster.pulse import Pulse
 from cluster.registry import Registry
 from cluster.retention import Held, Retention
 from cluster.retention import choose as choose_expired
 from cluster.run_folder import RunFolder, folder_bytes
-from cluster.sealing import seal
+from cluster.sealing import seal_run
 from cluster.settings import Settings
 from cluster.states import RESUMABLE, advance
 from cluster.supervision import Ending, NodeLost, Supervisor
 from evidence.clock import Clock, moment, utc_now
 from evidence.errors import Conflict, RateLimited, StorageFull
-from evidence.records import Checkpoint, Fault, Placement, RunState, TrainingEvent
-from evidence.signing import SigningKey
+from evidence.records import Beginning, Checkpoint, Fault, Placement, RunState, TrainingEvent
 from trainers import recipes
 from trainers.config import DeviceName
 
@@ -52,7 +52,7 @@ class Manager:
     Args:
         settings: Paths and limits.
         launcher: The cluster.
-        key: The service's signing key.
+        notary: The service's keys and log.
         clock: Where timestamps come from.
         count: Called with ("event", kind) and ("error", code) for the operators' metrics.
     """
@@ -61,19 +61,19 @@ class Manager:
         self,
         settings: Settings,
         launcher: Launcher,
-        key: SigningKey,
+        notary: Notary,
         *,
         clock: Clock = utc_now,
         count: Callable[[str, str], None] = lambda _name, _label: None,
     ) -> None:
         self.settings = settings
         self.audit = AuditJournal(settings.home / "audit.jsonl", clock=clock)
-        self.registry = Registry(settings.runs_root, self.audit, clock=clock)
+        self.registry = Registry(settings.runs_root, self.audit, clock=clock, notary=notary)
         self.shelf = DatasetShelf(settings, self.audit)
         self._clock = clock
         self._count = count
         self._launcher = launcher
-        self._key = key
+        self._notary = notary
         self._supervisor = Supervisor(
             launcher,
             require_data=self._require_data,
@@ -322,7 +322,8 @@ class Manager:
             "runs": {state.value: count for state, count in self.registry.count().items()},
             "free_bytes": free,
             "min_free_bytes": self.settings.limits.min_free_bytes,
-            "key_id": self._key.key_id,
+            "key_id": self._notary.key_id,
+            "log": self._notary.log_view(),
             "audit_seq": self.audit.last_seq,
             "datasets": await self.shelf.views(),
         }
@@ -461,7 +462,7 @@ class Manager:
 
     async def _seal(self, folder: RunFolder, *, who: str = "service") -> None:
         await _with_space(folder.complete_end)
-        await _with_space(lambda: asyncio.to_thread(seal, folder, self._key))
+        await _with_space(lambda: asyncio.to_thread(seal_run, folder, self._notary))
         self._sealing.pop(folder.run_id, None)
         await self._tell(folder, who=who)
         self.registry.sealed(folder)
@@ -487,7 +488,13 @@ def _device(placement: Placement) -> DeviceName:
 
 
 def _kind_of(event: TrainingEvent) -> str:
-    return event.record.kind if isinstance(event, Checkpoint) else event.kind
+    match event:
+        case Checkpoint():
+            return event.record.kind
+        case Beginning():
+            return "beginning"
+        case _:
+            return event.kind
 
 
 async def _with_space(act: Callable[[], Awaitable[None] | None]) -> None:

@@ -16,12 +16,12 @@ from cluster.directory import HEAD_NODE, MANAGER, NAMESPACE
 from cluster.gauges import Gauges
 from cluster.launcher import RayLauncher
 from cluster.manager import Manager
+from cluster.notary import Notary
 from cluster.prediction import as_images, classify_on_cluster
 from cluster.retention import Retention
 from cluster.run_folder import RunFolder
 from cluster.settings import Settings, as_environment, from_environment
 from evidence.records import RunState, TrainingEvent
-from evidence.signing import SigningKey
 
 if TYPE_CHECKING:
     from ray.actor import ActorProxy
@@ -58,13 +58,12 @@ class ManagerActor:
     async def _open(self) -> None:
         """Take the home, which no other manager may write to, and rebuild from it."""
         home = self._settings.home
-        keys = home / "keys"
-        keys.mkdir(mode=0o700, parents=True, exist_ok=True)
+        home.mkdir(parents=True, exist_ok=True)
         self._lock = self._lock or home_lock.hold(home)  # a start that failed has it already
         self._manager = Manager(
             self._settings,
             self._launcher,
-            SigningKey.open_or_create(keys / "service.key"),
+            Notary.open(home, limits=self._settings.limits),
             count=self._gauges.count,
         )
         await self._manager.start(session=ray.get_runtime_context().get_session_name())

@@ -19,6 +19,7 @@ import structlog
 from pydantic import ValidationError
 
 from cluster.audit import DELETED, STATUS, AuditJournal
+from cluster.notary import Notary
 from cluster.run_folder import BUILDING, RunFolder, create, open_folder
 from cluster.states import LIVE
 from cluster.summary import RunSummary
@@ -51,13 +52,17 @@ class Registry:
         runs_root: Folder of the run folders; made if it is not there.
         audit: The service journal.
         clock: Where timestamps come from.
+        notary: Signs and logs the records of runs.
     """
 
-    def __init__(self, runs_root: Path, audit: AuditJournal, *, clock: Clock) -> None:
+    def __init__(
+        self, runs_root: Path, audit: AuditJournal, *, clock: Clock, notary: Notary
+    ) -> None:
         runs_root.mkdir(parents=True, exist_ok=True)
         self._root = runs_root
         self._audit = audit
         self._clock = clock
+        self._notary = notary
         self._entries: dict[str, Entry] = {}
         self._live: dict[str, RunFolder] = {}
         self._sealed: OrderedDict[str, RunFolder] = OrderedDict()
@@ -101,6 +106,7 @@ class Registry:
             run_id,
             config,
             clock=self._clock,
+            notary=self._notary,
             idempotency_key_sha256=_key_sha256(idempotency_key),
         )
         self._live[run_id] = folder
@@ -127,7 +133,9 @@ class Registry:
         if run_id not in self._sealed:
             try:
                 with _damage_as_integrity_error(run_id):
-                    self._hold_sealed(RunFolder(self._root / run_id, clock=self._clock))
+                    self._hold_sealed(
+                        RunFolder(self._root / run_id, clock=self._clock, notary=self._notary)
+                    )
             except IntegrityError as error:
                 self._set_aside(run_id, error)
                 raise
@@ -258,7 +266,9 @@ class Registry:
         """Open and mend an unsealed folder; return whether it could be."""
         try:
             with _damage_as_integrity_error(run_id):
-                self._live[run_id] = open_folder(self._root / run_id, clock=self._clock)
+                self._live[run_id] = open_folder(
+                    self._root / run_id, clock=self._clock, notary=self._notary
+                )
         except IntegrityError as error:
             self._set_aside(run_id, error)
             return False

@@ -16,10 +16,13 @@ from pydantic import BaseModel
 
 from cluster import checkpoints
 from cluster.checkpoints import Phase
+from cluster.notary import Notary
+from cluster.record_book import RecordBook
 from cluster.states import advance
 from cluster.summary import RunSummary
 from evidence import canonical, digest, files, pack
 from evidence import journal as journals
+from evidence.binding import Code, Commitment, Place
 from evidence.clock import Clock, timestamp
 from evidence.derived import complete_metrics, metric_line
 from evidence.errors import (
@@ -34,6 +37,7 @@ from evidence.journal import Journal
 from evidence.pack import PackPaths
 from evidence.records import (
     REPEATABLE,
+    Beginning,
     Checkpoint,
     CheckpointAction,
     CheckpointRecord,
@@ -57,13 +61,15 @@ BUILDING = ".building-"
 class RunFolder:
     """The writer of one run folder. Make it with `create` or `open_folder`."""
 
-    def __init__(self, path: Path, *, clock: Clock) -> None:
+    def __init__(self, path: Path, *, clock: Clock, notary: Notary) -> None:
         self.paths = PackPaths(path)
         self.run_id = path.name
+        self.records = RecordBook(self.paths, notary)
         self.config_bytes = self.paths.config.read_bytes()
         self.config = RunConfig.model_validate_json(self.config_bytes)
         self.summary = RunSummary()
         self._clock = clock
+        self._notary = notary
         self._measured: dict[tuple[str, int], tuple[float | None, ...]] = {}
         self._offsets = array("Q", [0])
         self._owed: list[dict[str, Any]] = []
@@ -176,6 +182,8 @@ class RunFolder:
         if n <= self.summary.last_n:
             return
         match event:
+            case Beginning():
+                self._report_beginning(event, n)
             case Metric():
                 self._report_metric(event, n)
             case Checkpoint():
@@ -199,6 +207,53 @@ class RunFolder:
             expected=str(self.summary.attempt),
             found=str(attempt),
         )
+
+    def _report_beginning(self, beginning: Beginning, n: int) -> None:
+        """Commit to the run before its first step; a later attempt must begin with the same.
+
+        A run that was begun before there were commitments goes on without one.
+        """
+        self.records.mend()  # an earlier attempt may have ended at a full disk
+        stored = self.records.commitment()
+        if stored is None and self.summary.step:
+            return
+        if stored is None:
+            stored = self._commitment(beginning)
+            self.records.commit(stored)
+        told = beginning.model_dump()
+        for name, now in told.items():
+            before = getattr(stored, name)
+            if before != now:
+                raise ReplayMismatch(
+                    f"the run was committed to with {name} {before}, this attempt has {now}",
+                    field=name,
+                    expected=before,
+                    found=now,
+                )
+        sha256 = digest.of_bytes(self.records.lines[0])
+        message = f"config, data, seed, order and initial weights are signed: record {sha256}"
+        line = Log(timestamp=self._now(), name="committed", message=message, step=0)
+        self._append(line, attempt=self.summary.attempt, n=n)
+
+    def _commitment(self, beginning: Beginning) -> Commitment:
+        told = self._earlier_provenance()
+        return Commitment(
+            run_id=self.run_id,
+            config_sha256=digest.of_bytes(self.config_bytes),
+            data=told["dataset"]["files"],
+            seed=told["seed"],
+            nonce=told["nonce"],
+            code=Code(**told["code"], lock_sha256=told["lock_sha256"]),
+            kernels=told["runtime"].get("kernels"),
+            limits=dict(self._notary.limits),
+            events=self._place_of(self._events),
+            log=self._notary.log,
+            **beginning.model_dump(),
+        )
+
+    @staticmethod
+    def _place_of(written: Journal) -> Place:
+        return Place(seq=written.last_seq, sha256=written.last_sha256)
 
     def _report_metric(self, metric: Metric, n: int) -> None:
         stored = self._measured.get((metric.split, metric.step))
@@ -245,6 +300,9 @@ class RunFolder:
         except StorageFull:  # bytes without a record would be strangers in the pack
             checkpoints.remove(self.paths.checkpoints, record.step)
             raise
+        self.records.bind(
+            record, events=self._place_of(self._events), metrics=self._place_of(self._metrics)
+        )
 
     def _require_room(self, checkpoint: Checkpoint, max_bytes: int) -> None:
         more = sum(len(data) for data in checkpoint.files.values())
@@ -362,6 +420,7 @@ def create(
     config: RunConfig,
     *,
     clock: Clock,
+    notary: Notary,
     idempotency_key_sha256: str | None,
 ) -> RunFolder:
     """Make a run folder with its config and its first event, in one rename.
@@ -379,7 +438,7 @@ def create(
     except (OSError, ServiceError):
         shutil.rmtree(building, ignore_errors=True)
         raise
-    return RunFolder(target, clock=clock)
+    return RunFolder(target, clock=clock, notary=notary)
 
 
 def _build(
@@ -402,7 +461,7 @@ def _build(
     Journal(paths.metrics, genesis=genesis, owns_sequence=False).close()
 
 
-def open_folder(path: Path, *, clock: Clock) -> RunFolder:
+def open_folder(path: Path, *, clock: Clock, notary: Notary) -> RunFolder:
     """Open an unsealed run folder after a crash: cut, complete and sweep, then say so.
 
     Raises:
@@ -417,7 +476,8 @@ def open_folder(path: Path, *, clock: Clock) -> RunFolder:
         paths.metrics.unlink()
     with Journal(paths.metrics, genesis=genesis, owns_sequence=False) as metrics:
         complete_metrics(paths.events, metrics, genesis=genesis)
-    folder = RunFolder(path, clock=clock)
+    folder = RunFolder(path, clock=clock, notary=notary)
+    folder.records.mend()
     if is_ahead and not folder.summary.has_ended:
         message = "metrics.jsonl was ahead of events.jsonl and was written again from it"
         folder.log("metrics_rewritten", message, level=LogLevel.WARNING)

@@ -1,13 +1,15 @@
-"""Sealing a run: summary files, manifest, signature. Done again after a crash, same bytes."""
+"""Sealing a run: summary files, manifest, signature, proofs. May be done again after a crash."""
 
+from cluster.notary import Notary
 from cluster.run_folder import RunFolder
-from evidence import canonical, files
+from evidence import canonical, files, seal
 from evidence.seal import finalise
-from evidence.signing import SigningKey
 
 
-def seal(folder: RunFolder, key: SigningKey) -> None:
+def seal_run(folder: RunFolder, notary: Notary) -> None:
     """Make the pack of a run that has ended final.
+
+    Its seal goes into the log; a run that was committed to gets the proofs of it, too.
 
     Raises:
         StorageFull: The disk took no more; the folder is as unsealed as before.
@@ -17,4 +19,11 @@ def seal(folder: RunFolder, key: SigningKey) -> None:
         begun = canonical.decode_object(paths.provenance.read_bytes())
         ended = {"state": folder.summary.state, "ended": folder.summary.ended}
         files.write_atomic(paths.provenance, canonical.encode({**begun, **ended}))
-    finalise(paths.root, key, run_id=folder.run_id)
+    folder.records.mend()
+    finalise(paths.root, notary.keyring.key, run_id=folder.run_id, authority=notary.authority)
+    entries = [*folder.records.lines, paths.seal_envelope.read_bytes()]
+    if folder.records.lines:
+        tree_head, inclusion = notary.prove(entries)
+        seal.prove(paths.root, tree_head=tree_head, inclusion=inclusion)
+    else:
+        notary.enter(entries)

@@ -21,7 +21,7 @@ from cluster.provenance import describe_code
 from cluster.settings import from_environment
 from evidence import seed
 from evidence.errors import ServiceError, TrainingDiverged, Unavailable
-from evidence.records import Checkpoint, Fault, TrainingEvent
+from evidence.records import Beginning, Checkpoint, Fault, TrainingEvent
 from trainers import runtime
 from trainers.config import RunConfig
 from trainers.group import ALONE, Group
@@ -54,13 +54,13 @@ class ManagerSink:
         self._sent_at = -_SEND_EVERY_S
 
     def __call__(self, event: TrainingEvent) -> None:
-        """Take one event; blocks at checkpoints and while too many wait.
+        """Take one event; blocks at the beginning, at checkpoints and while too many wait.
 
         Raises:
             ServiceError: The manager refused an event.
         """
         self._waiting.append(event)
-        if isinstance(event, Checkpoint) or len(self._waiting) > _MOST_WAITING:
+        if isinstance(event, (Beginning, Checkpoint)) or len(self._waiting) > _MOST_WAITING:
             self.flush()
         elif time.monotonic() - self._sent_at >= _SEND_EVERY_S and self._is_idle():
             self._send()
@@ -207,6 +207,7 @@ def _describe(
             "lock_sha256": code.pop("lock_sha256"),
             "code": code,
             "runtime": runtime.describe(),
-            "seed": seed.derive(config.as_json(), digests),
+            "seed": seed.derive(config.as_json(), digests, config.nonce),
+            "nonce": config.nonce,
         },
     }

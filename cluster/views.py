@@ -65,7 +65,7 @@ def provenance(folder: RunFolder, reported: dict[str, Any]) -> dict[str, Any]:
 
     Args:
         folder: The run.
-        reported: What the trainer found: dataset, code, lock_sha256, runtime, seed.
+        reported: What the trainer found: dataset, code, lock_sha256, runtime, seed, nonce.
     """
     summary, path = folder.summary, folder.paths.provenance
     assert summary.placement is not None, "an attempt was placed"
@@ -75,7 +75,6 @@ def provenance(folder: RunFolder, reported: dict[str, Any]) -> dict[str, Any]:
     return {
         "v": 1,
         "run_id": folder.run_id,
-        "nonce": None,
         **reported,
         "started": summary.started,
         "ended": None,

@@ -1,7 +1,7 @@
 """`python -m evidence verify PACK`: checks an evidence pack with nothing but the pack.
 
 Exit status: 0 every check passed, 1 a check failed, 2 wrong use or no such pack, 4 cannot tell
-(the pack is not sealed).
+(the pack is not sealed, or a check that is required could not be made).
 """
 
 import argparse
@@ -10,13 +10,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from evidence import canonical
+from evidence import canonical, trust
 from evidence.archive import open_pack
 from evidence.errors import IntegrityError, ServiceError
 from evidence.printable import printable
 from evidence.report import as_text
-from evidence.signing import PublicKey
-from evidence.verify import verify
+from evidence.verify import RULES, verify
 
 FAILED = 1
 WRONG_USE = 2
@@ -26,9 +25,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     options = _parser().parse_args(arguments)
     try:
-        key = PublicKey.from_pem(options.public_key.read_bytes()) if options.public_key else None
+        given = trust.Given(
+            public_key=options.public_key,
+            log_key=options.log_key,
+            tree_head=options.tree_head,
+            consistency=options.consistency,
+            witness_keys=options.witness_key,
+            require=options.require,
+        )
+        trusted = trust.read(given, checks=[rule.id for rule in RULES])
         with open_pack(options.pack) as pack:
-            report = verify(pack, public_key=key)
+            report = verify(
+                pack,
+                public_key=trusted.public_key,
+                known_log=trusted.known_log,
+                required=trusted.required,
+            )
     except ServiceError as error:
         print(_explained(error.detail, error.cure), file=sys.stderr)
         return FAILED if isinstance(error, IntegrityError) else WRONG_USE
@@ -50,13 +62,32 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser(
         "verify",
         help="make every check of a pack and print the report",
-        epilog="exit status: 0 passed, 1 a check failed, 2 wrong use, 4 cannot tell (not sealed)",
+        epilog="exit status: 0 passed, 1 a check failed, 2 wrong use, "
+        "4 cannot tell (not sealed, or a required check could not be made)",
     )
     command.add_argument("pack", type=_path, metavar="PACK", help="a run folder, or a zip of one")
     command.add_argument("--json", action="store_true", help="print the report as one JSON object")
     command.add_argument(
         "--public-key", type=Path, metavar="FILE", help="PEM of the key that must have signed"
     )
+    command.add_argument("--log-key", metavar="KEY", help="verifier key of the log, or its file")
+    command.add_argument(
+        "--tree-head", type=Path, metavar="FILE", help="tree head of that log that you kept"
+    )
+    command.add_argument(
+        "--consistency",
+        type=Path,
+        metavar="FILE",
+        help="proof that it and the pack's are of one log",
+    )
+    command.add_argument(
+        "--witness-key", action="append", default=[], metavar="KEY",
+        help="verifier key of a witness that must have cosigned; may be repeated",
+    )  # fmt: skip
+    command.add_argument(
+        "--require", action="append", default=[], metavar="CHECK",
+        help="id of a check without which the pack does not pass; may be repeated",
+    )  # fmt: skip
     return parser
 
 

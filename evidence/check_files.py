@@ -4,24 +4,29 @@ import hashlib
 from collections.abc import Iterable
 
 from evidence import digest
+from evidence.binding import MAX_RECORD_BYTES
 from evidence.errors import BadSignature, IntegrityError, InvalidInput
+from evidence.keyring import read_history
 from evidence.pack import (
     DESCRIPTIONS,
     MANIFEST,
     MANIFEST_SHA256,
     MAX_DOCUMENT_BYTES,
+    RECORDS,
     REQUIRED,
     SEAL_ENVELOPE,
     SEAL_KEY,
-    UNLISTED,
+    SEAL_KEYS,
     checkpoint_path,
     checkpoint_step,
+    format_of,
     is_known,
+    unlisted,
 )
 from evidence.records import CHECKPOINT_FILES, FileDigest
 from evidence.seal import require_sealed
 from evidence.signing import PublicKey
-from evidence.subject import Difference, Differs, Good, Subject, plural, size
+from evidence.subject import Difference, Differs, Good, Subject, as_difference, plural, size
 
 _CHUNK_BYTES = 1 << 20
 
@@ -30,12 +35,24 @@ def complete(subject: Subject) -> Good:
     """(1) The pack has the files of the manifest and the format, and no others."""
     subject.require_sealed()
     held = set(subject.pack.files)
-    _refuse_missing(set(UNLISTED) - held, "every sealed pack has it")
     listed = set(subject.manifest.files)
+    version = subject.manifest.v
+    if version != format_of(listed):
+        raise Differs(
+            Difference(
+                f"the manifest is of format {version}, its files are of format {format_of(listed)}",
+                where=f"{MANIFEST}, /v",
+                expected=str(format_of(listed)),
+                found=str(version),
+                meaning="records.jsonl was added, or taken out",
+            )
+        )
+    beside = set(unlisted(version))
+    _refuse_missing(beside - held, "every sealed pack has it")
     _refuse_missing(set(REQUIRED) - listed, "every manifest lists it")
     _refuse_missing(listed - held, "manifest.json lists it")
     _refuse_missing(_companions(listed) - listed, "a file that goes with it is there")
-    _refuse_extra(held - listed - set(UNLISTED), "manifest.json does not list it")
+    _refuse_extra(held - listed - beside, "manifest.json does not list it")
     _refuse_extra({path for path in listed if not is_known(path)}, "no pack has such a file")
     _refuse_extra(subject.pack.empty_folders, "there is nothing in it", kind="an empty folder")
     return Good(plural(len(held), "file"))
@@ -151,7 +168,7 @@ def signature(subject: Subject) -> Good:
     subject.require_sealed()
     key = _public_key(subject)
     trusted = subject.public_key
-    if trusted is not None and trusted.key_id != key.key_id:
+    if trusted is not None and trusted.key_id not in _led_to_by(subject, key):
         raise Differs(
             Difference(
                 "the pack is signed by another key than the given one",
@@ -166,6 +183,7 @@ def signature(subject: Subject) -> Good:
             subject.read(SEAL_ENVELOPE),
             manifest=subject.read(MANIFEST),
             public_key=key,
+            previous=_last_record(subject) if subject.is_bound else None,
         )
     except BadSignature as error:
         raise Differs(
@@ -182,6 +200,23 @@ def signature(subject: Subject) -> Good:
     subject.key_id = key.key_id
     known = "the given key" if trusted is not None else "compare the key id with one you trust"
     return Good("Ed25519", f"signed by key {key.key_id}; {known}")
+
+
+def _led_to_by(subject: Subject, key: PublicKey) -> set[str]:
+    """Return the keys that vouch for the signing one: itself, and those before it."""
+    if not subject.is_bound:
+        return {key.key_id}
+    with as_difference(SEAL_KEYS):
+        return {key.key_id, *(one.key_id for one in read_history(subject.read(SEAL_KEYS)))}
+
+
+def _last_record(subject: Subject) -> str:
+    """Return the SHA-256 of the last line of records.jsonl, without its newline."""
+    last = b""
+    with subject.pack.open(RECORDS) as file:
+        while line := file.readline(MAX_RECORD_BYTES + 2):
+            last = line
+    return digest.of_bytes(last.removesuffix(b"\n"))
 
 
 def _public_key(subject: Subject) -> PublicKey:

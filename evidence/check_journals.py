@@ -67,6 +67,7 @@ def metrics(subject: Subject) -> Good:
     remaining = iter(expected.values())
     for line in lines:
         _require_event(line, next(remaining, None))
+    subject.metric_heads = [(line.record["seq"], line.sha256) for line in lines]
     left = next(remaining, None)
     if left is not None and subject.sealed:
         raise Differs(

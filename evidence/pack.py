@@ -5,7 +5,8 @@
     provenance.json    data, code, runtime, seed       checkpoints/step_000100/*.safetensors
     run.json, loss_curve.csv, tinygrad.jsonl           derived from the files above
     manifest.json      size and SHA-256 of all above   manifest.sha256  the manifest's digest
-    seal/              signatures, self-verifying, added after the manifest
+    records.jsonl      commitment and checkpoints, signed (format 2)
+    seal/              signatures, keys, proofs of the log: self-verifying, added after the manifest
 
 A run folder may hold `logs/` and unfinished temporary files besides; they are not of the pack and
 nothing is claimed about them. How packs are read and shipped: `evidence.archive`.
@@ -13,8 +14,9 @@ nothing is claimed about them. How packs are read and shipped: `evidence.archive
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -26,7 +28,7 @@ from evidence.printable import printable
 from evidence.records import CHECKPOINT_FILES, Digest, FileDigest, Record
 
 VERSION = 1
-"""Version of the pack format, field `v` of its JSON files."""
+"""Field `v` of the JSON files that are the same in both formats."""
 
 CONFIG = "config.json"
 MODEL = "model.json"
@@ -34,6 +36,7 @@ PROVENANCE = "provenance.json"
 METRICS = "metrics.jsonl"
 EVENTS = "events.jsonl"
 CHECKPOINTS = "checkpoints"
+RECORDS = "records.jsonl"
 RUN = "run.json"
 LOSS_CURVE = "loss_curve.csv"
 TINYGRAD = "tinygrad.jsonl"
@@ -42,11 +45,14 @@ MANIFEST_SHA256 = "manifest.sha256"
 SEAL = "seal"
 SEAL_ENVELOPE = "seal/manifest.dsse.json"
 SEAL_KEY = "seal/service.pub"
+SEAL_KEYS = "seal/keys.jsonl"
+SEAL_TREE_HEAD = "seal/tree_head.txt"
+SEAL_INCLUSION = "seal/inclusion.json"
 LOGS = "logs"
 STATUS = "status.json"
 
-JOURNALS = (METRICS, EVENTS)
-"""Files that grow while a run goes on. A snapshot takes metrics first: events owns the truth."""
+JOURNALS = (RECORDS, METRICS, EVENTS)
+"""Files that grow while a run goes on. A snapshot takes events last: it owns the truth."""
 
 DERIVED = (RUN, LOSS_CURVE, TINYGRAD)
 """Files that are computed from the others; see `evidence.derived`."""
@@ -57,11 +63,13 @@ REQUIRED = (CONFIG, EVENTS, METRICS, *DERIVED)
 DESCRIPTIONS = (MODEL, PROVENANCE)
 """Files that a trainer's report makes; a run that was cancelled before has neither."""
 
-SEAL_FILES = (SEAL_ENVELOPE, SEAL_KEY)
-"""The closed list of files under seal/; each verifies itself."""
-
-UNLISTED = (MANIFEST, MANIFEST_SHA256, *SEAL_FILES)
-"""Files of a pack that its manifest does not list."""
+SEAL_FILES: Mapping[int, tuple[str, ...]] = MappingProxyType(
+    {
+        1: (SEAL_ENVELOPE, SEAL_KEY),
+        2: (SEAL_ENVELOPE, SEAL_KEY, SEAL_KEYS, SEAL_TREE_HEAD, SEAL_INCLUSION),
+    }
+)
+"""By format, the closed list of files under seal/; each verifies itself."""
 
 MAX_DOCUMENT_BYTES = 4 << 20
 """Most bytes of each of DOCUMENTS; a service writes some KiB."""
@@ -69,7 +77,7 @@ MAX_DOCUMENT_BYTES = 4 << 20
 MAX_MANIFEST_BYTES = 16 << 20
 """Most bytes of manifest.json: enough for 100,000 files."""
 
-DOCUMENTS = (CONFIG, *DESCRIPTIONS, MANIFEST_SHA256, *SEAL_FILES)
+DOCUMENTS = (CONFIG, *DESCRIPTIONS, MANIFEST_SHA256, *SEAL_FILES[2])
 """Small files that a reader takes whole."""
 
 _STEP_NAME = re.compile(r"step_(\d{6,16})")
@@ -103,15 +111,30 @@ class PackPaths:
         self.seal = root / SEAL
         self.seal_envelope = root / SEAL_ENVELOPE
         self.seal_key = root / SEAL_KEY
+        self.records = root / RECORDS
+        self.seal_keys = root / SEAL_KEYS
+        self.seal_tree_head = root / SEAL_TREE_HEAD
+        self.seal_inclusion = root / SEAL_INCLUSION
 
 
 class Manifest(Record):
-    """manifest.json: every file of the pack but UNLISTED."""
+    """manifest.json: every file of the pack but `unlisted`."""
 
-    v: Literal[1]
+    v: Literal[1, 2]
+    """Format of the pack."""
     run_id: RunId
     files: dict[str, FileDigest]
     """By path within the pack, with `/`."""
+
+
+def format_of(paths: Container[str]) -> Literal[1, 2]:
+    """Return the format of a pack with these files: 2 binds a run before its first step."""
+    return 2 if RECORDS in paths else 1
+
+
+def unlisted(version: int) -> tuple[str, ...]:
+    """Return the files of a pack of a format that its manifest does not list."""
+    return (MANIFEST, MANIFEST_SHA256, *SEAL_FILES[version])
 
 
 def checkpoint_name(step: int) -> str:
@@ -138,7 +161,7 @@ def checkpoint_path(step: int, file: str) -> str:
 
 def is_known(path: str) -> bool:
     """Return whether a manifest may list `path`."""
-    if path in REQUIRED or path in DESCRIPTIONS:
+    if path in REQUIRED or path in DESCRIPTIONS or path == RECORDS:
         return True
     match = _CHECKPOINT_PATH.fullmatch(path)
     return match is not None and checkpoint_name(int(match[1][5:])) == match[1]
@@ -229,7 +252,9 @@ def build_manifest(root: Path, *, run_id: str) -> bytes:
         IntegrityError: A file is there that no pack has, or one is missing.
         OSError: A file cannot be read.
     """
-    listed = [path for path in list_files(root) if path not in UNLISTED]
+    held = list_files(root)
+    version = format_of(held)
+    listed = [path for path in held if path not in unlisted(version)]
     unknown = [path for path in listed if not is_known(path)]
     missing = [path for path in REQUIRED if path not in listed]
     if unknown or missing:
@@ -237,7 +262,7 @@ def build_manifest(root: Path, *, run_id: str) -> bytes:
             f"the run folder cannot be sealed: unknown files {unknown}, missing files {missing}"
         )
     files = {path: _digest_of(root / path, at_most=None) for path in listed}
-    manifest = Manifest(v=VERSION, run_id=run_id, files=files)
+    manifest = Manifest(v=version, run_id=run_id, files=files)
     return canonical.encode(manifest.model_dump(mode="json"))
 
 
@@ -257,5 +282,10 @@ def write_manifest(root: Path, *, run_id: str) -> Digest:
 
 
 def is_sealed(root: Path) -> bool:
-    """Return whether the run folder is sealed: the signature over its manifest is in place."""
-    return PackPaths(root).seal_envelope.is_file()
+    """Return whether the run folder is sealed: the signature over its manifest is in place.
+
+    In format 2 the proof that the log has it, too; it is written last.
+    """
+    paths = PackPaths(root)
+    last = paths.seal_inclusion if paths.records.exists() else paths.seal_envelope
+    return paths.seal_envelope.is_file() and last.is_file()

@@ -242,7 +242,18 @@ class Checkpoint:
     """By file name; digests as in the record."""
 
 
-TrainingEvent = Metric | Checkpoint | Log
+class Beginning(Record):
+    """What a run begins with; a trainer's first event, before step 1 of every attempt."""
+
+    order_digest: Digest
+    """SHA-256 over the samples of all steps, in order, as little-endian int64."""
+    initial_model_digest: Digest
+    """State digest of the model before the first step, as seed and config give it."""
+    initial_optimizer_digest: Digest
+    """The same of the optimiser's state."""
+
+
+TrainingEvent = Beginning | Metric | Checkpoint | Log
 """What a trainer hands to its sink."""
 
 EventSink = Callable[[TrainingEvent], None]

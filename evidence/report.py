@@ -4,7 +4,7 @@ Text and JSON hold the same numbers, words and results.
 """
 
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from enum import StrEnum
 from typing import Annotated
 
@@ -163,18 +163,28 @@ def _paragraph(label: str, text: str) -> list[str]:
 
 
 def report_of(
-    checks: Iterable[Check], *, pack: str, run_id: str | None, sealed: bool, key_id: str | None
+    checks: Iterable[Check],
+    *,
+    pack: str,
+    run_id: str | None,
+    sealed: bool,
+    key_id: str | None,
+    required: Collection[str] = (),
 ) -> Report:
     """Return the report with the verdict that follows from the checks.
 
-    A pack passes when it is sealed and no check failed; a check that this command cannot run is
-    listed as not checked and takes nothing from the verdict.
+    A pack passes when it is sealed, no check failed and each that is required was made; any other
+    that was not made is listed as such and takes nothing from the verdict.
     """
     done = list(checks)
     passed = sum(check.result is Result.PASSED for check in done)
     first = next((check for check in done if check.result is Result.FAILED), None)
+    unmade = next((c for c in done if c.id in required and c.result is not Result.PASSED), None)
     if first is not None:
         verdict, summary = Verdict.FAILED, f"FAILED at check {first.number} of {len(done)}"
+    elif unmade is not None and sealed:
+        verdict = Verdict.CANNOT_TELL
+        summary = f"CANNOT TELL, check {unmade.number} is required and was not made"
     elif not sealed:
         verdict, summary = Verdict.CANNOT_TELL, f"NOT SEALED, {passed} of {len(done)} checks passed"
     else:

@@ -47,7 +47,9 @@ class PublicKey:
 
     def __init__(self, key: Ed25519PublicKey) -> None:
         self._key = key
-        self.key_id = digest.of_bytes(key.public_bytes_raw())
+        self.raw = key.public_bytes_raw()
+        """The 32 bytes of the key (RFC 8032 §5.1.5)."""
+        self.key_id = digest.of_bytes(self.raw)
         """SHA-256 of the 32 raw bytes."""
         self.pem = key.public_bytes(
             serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
@@ -71,6 +73,24 @@ class PublicKey:
         if result.pem != data:
             raise InvalidInput("expected the PEM of the key alone, found other bytes around it")
         return result
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PublicKey) and self.raw == other.raw
+
+    def __hash__(self) -> int:
+        return hash(self.raw)
+
+    @classmethod
+    def from_raw(cls, data: bytes) -> Self:
+        """Return the key whose 32 raw bytes these are.
+
+        Raises:
+            InvalidInput: They are not 32.
+        """
+        try:
+            return cls(Ed25519PublicKey.from_public_bytes(data))
+        except ValueError as error:
+            raise InvalidInput(f"expected 32 bytes of an Ed25519 key, found {len(data)}") from error
 
     def require_signed(self, data: bytes, signature: bytes) -> None:
         """Raise unless `signature` over `data` was made with this key.
@@ -202,12 +222,20 @@ def _load(path: Path) -> Ed25519PrivateKey:
 
 
 def statement(
-    *, name: str, sha256: str, predicate_type: str, predicate: Mapping[str, Any]
+    subjects: Mapping[str, str], *, predicate_type: str, predicate: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return an in-toto Statement v1 about one file."""
+    """Return an in-toto Statement v1 about files.
+
+    Args:
+        subjects: SHA-256 of each file, by name; they are listed in the order of their names.
+        predicate_type: URI of what is said about them.
+        predicate: What is said.
+    """
     return {
         "_type": STATEMENT_TYPE,
-        "subject": [{"name": name, "digest": {"sha256": sha256}}],
+        "subject": [
+            {"name": name, "digest": {"sha256": subjects[name]}} for name in sorted(subjects)
+        ],
         "predicateType": predicate_type,
         "predicate": dict(predicate),
     }
@@ -237,6 +265,32 @@ def sign_statement(key: SigningKey, statement: Mapping[str, Any]) -> bytes:
             "signatures": [{"keyid": key.key_id, "sig": base64.b64encode(signature).decode()}],
         }
     )
+
+
+def key_id_of(envelope: bytes) -> str:
+    """Return which key an envelope says that it was signed with.
+
+    Raises:
+        BadSignature: It is no envelope.
+    """
+    try:
+        found: str = canonical.decode_canonical(envelope)["signatures"][0]["keyid"]
+        return digest.require(found, field="/signatures/0/keyid")
+    except (InvalidInput, KeyError, IndexError, TypeError) as error:
+        raise BadSignature("the envelope is malformed: it names no key") from error
+
+
+def unverified_statement(envelope: bytes) -> dict[str, Any]:
+    """Return the statement in an envelope whose signature nobody has checked yet.
+
+    Raises:
+        BadSignature: There is none in it.
+    """
+    try:
+        payload = _from_base64(canonical.decode_canonical(envelope).get("payload"), "/payload")
+        return canonical.decode_canonical(payload)
+    except InvalidInput as error:
+        raise BadSignature(f"the envelope is malformed: {error.detail}") from error
 
 
 def verify_envelope(data: bytes, public_key: PublicKey) -> dict[str, Any]:

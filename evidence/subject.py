@@ -3,7 +3,7 @@
 Checks run in order and leave here what later ones need; nothing here decides anything.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -12,7 +12,10 @@ from pydantic import BaseModel
 
 from evidence import archive, canonical
 from evidence.archive import Pack
+from evidence.binding import CheckpointBinding, Commitment
 from evidence.errors import IntegrityError, InvalidInput
+from evidence.log.note import Verifier
+from evidence.log.tree_head import SignedTreeHead
 from evidence.pack import (
     DOCUMENTS,
     MANIFEST,
@@ -20,6 +23,7 @@ from evidence.pack import (
     MAX_MANIFEST_BYTES,
     SEAL_ENVELOPE,
     Manifest,
+    format_of,
 )
 from evidence.packfiles import (
     CheckpointLine,
@@ -31,7 +35,7 @@ from evidence.packfiles import (
     parse,
 )
 from evidence.records import FileDigest
-from evidence.signing import PublicKey
+from evidence.signing import PublicKey, unverified_statement
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -40,6 +44,24 @@ DescribeModel = Callable[[dict[str, Any]], dict[str, Any]]
 
 Shape = tuple[str, tuple[int, ...]]
 """dtype and shape of a tensor."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownLog:
+    """What a verifier knows of a log from elsewhere."""
+
+    verifier: Verifier | None = None
+    """Its key."""
+    head: SignedTreeHead | None = None
+    """A tree head that the verifier kept, its signature verified."""
+    proof: Sequence[bytes] | None = None
+    """Consistency of that one and the pack's, whichever is older first; None if there is none."""
+    witnesses: Sequence[Verifier] = ()
+    """Keys of witnesses that the verifier trusts."""
+
+
+NOTHING_KNOWN = KnownLog()
+"""What a verifier knows who has nothing but the pack."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +97,19 @@ class Good:
     detail: str = ""
 
 
+@dataclass(frozen=True)
+class SignedLine:
+    """One line of records.jsonl whose signature was verified."""
+
+    number: int
+    """1 for the commitment."""
+    data: bytes
+    """The envelope, without the newline."""
+    statement: dict[str, Any]
+    said: Commitment | CheckpointBinding
+    """The predicate."""
+
+
 @dataclass
 class Subject:
     """One pack and what is known of it so far."""
@@ -83,6 +118,7 @@ class Subject:
     public_key: PublicKey | None
     """The key that the caller trusts, if one was given."""
     describe_model: DescribeModel | None
+    known_log: KnownLog = NOTHING_KNOWN
     key_id: str | None = None
     """Check 3: the key that signed."""
     digests: dict[str, FileDigest] = field(default_factory=dict)
@@ -93,6 +129,10 @@ class Subject:
     """Check 4."""
     event_records: list[dict[str, Any]] = field(default_factory=list)
     """Check 4: the same as JSON."""
+    metric_heads: list[tuple[int, str]] = field(default_factory=list)
+    """Check 5: seq and SHA-256 of each line of metrics.jsonl."""
+    records: list[SignedLine] = field(default_factory=list)
+    """Check 13."""
     seed: str | None = None
     """Check 6: the seed of the run, where it has one and agrees with config and data."""
     tensors: dict[int, dict[str, Shape]] = field(default_factory=dict)
@@ -107,6 +147,27 @@ class Subject:
         """End the check if the pack is not sealed."""
         if not self.sealed:
             raise NotCheckable("the pack is not sealed")
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether the pack is of format 2, in which a run is bound before its first step."""
+        return format_of(self.pack.files) == 2  # noqa: PLR2004 - a format
+
+    def require_bound(self) -> None:
+        """End the check if the pack is of format 1."""
+        if not self.is_bound:
+            raise NotCheckable("format 1 has no signed records")
+
+    @property
+    def seal_statement(self) -> dict[str, Any]:
+        """What the seal says; check 3 verified who says it."""
+        with as_difference(SEAL_ENVELOPE):
+            return unverified_statement(self.read(SEAL_ENVELOPE))
+
+    @property
+    def log(self) -> str:
+        """Verifier key of the log, as the seal names it."""
+        return str(self.seal_statement.get("predicate", {}).get("log"))
 
     def has(self, path: str) -> bool:
         """Return whether the pack has a file."""

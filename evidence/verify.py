@@ -12,22 +12,46 @@
     10  checkpoints.tensors    names, shapes and dtypes as in model.json
     11  derived.files          run.json, loss_curve.csv, tinygrad.jsonl recomputed byte for byte
     12  model.rebuilt          model.json is the model of config.json (needs tinygrad: injected)
+    13  records.chain          records.jsonl is a chain of signed statements, up to the seal
+    14  records.commitment     config, data, seed and the rest were signed before step 1
+    15  records.checkpoints    each checkpoint was signed, and the journals up to it with it
+    16  log.inclusion          each signed record is in the tree that the log signed
+    17  log.consistency        that tree and one that is known from elsewhere are of one log
+    18  log.witnesses          witnesses whose keys are known cosigned that tree
 
 Ids are stable; numbers are the order. A check that needs another one which did not pass is not
 made and says so; all others go on. The functions are in `check_files`, `check_journals`,
-`check_run`, `check_steps` and `check_checkpoints`; each is marked with its number.
+`check_run`, `check_steps`, `check_checkpoints`, `check_records`
+and `check_log`; each is marked with its number.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass
+from typing import TypedDict, Unpack
 
-from evidence import check_checkpoints, check_files, check_journals, check_run, check_steps
+from evidence import (
+    check_checkpoints,
+    check_files,
+    check_journals,
+    check_log,
+    check_records,
+    check_run,
+    check_steps,
+)
 from evidence.archive import Pack
 from evidence.errors import ServiceError
 from evidence.report import Check, Report, Result, report_of
 from evidence.signing import PublicKey
-from evidence.subject import DescribeModel, Differs, Good, NotCheckable, Subject
+from evidence.subject import (
+    NOTHING_KNOWN,
+    DescribeModel,
+    Differs,
+    Good,
+    KnownLog,
+    NotCheckable,
+    Subject,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +91,29 @@ RULES = (
          (4, 6), check_run.derived_files),
     Rule(12, "model.rebuilt", "model.json is the model that config.json describes",
          (6,), check_run.rebuilt_model),
+    Rule(13, "records.chain", "Signed records follow one another up to the seal",
+         (3,), check_records.chain),
+    Rule(14, "records.commitment", "Run was committed to before its first step",
+         (4, 6, 13), check_records.commitment),
+    Rule(15, "records.checkpoints", "Every checkpoint was signed, with the journals up to it",
+         (4, 5, 13), check_records.checkpoints),
+    Rule(16, "log.inclusion", "Every signed record is in the transparency log",
+         (3, 13), check_log.inclusion),
+    Rule(17, "log.consistency", "The log goes on from a tree head that you know",
+         (16,), check_log.consistency),
+    Rule(18, "log.witnesses", "Witnesses that you trust cosigned the log",
+         (16,), check_log.witnesses),
 )  # fmt: skip
 """The one list of checks."""
+
+
+class Options(TypedDict, total=False):
+    """What a verification may be given; see `Verification`."""
+
+    public_key: PublicKey | None
+    describe_model: DescribeModel | None
+    known_log: KnownLog
+    required: Collection[str]
 
 
 class Verification:
@@ -79,6 +124,8 @@ class Verification:
         public_key: The key that must have signed; None accepts any and reports it.
         describe_model: Builds the model of a config.json and returns its model.json; None leaves
             check 12 out.
+        known_log: What is known of the log from elsewhere.
+        required: Ids of checks without which the pack does not pass, where they are not made.
     """
 
     def __init__(
@@ -87,8 +134,11 @@ class Verification:
         *,
         public_key: PublicKey | None = None,
         describe_model: DescribeModel | None = None,
+        known_log: KnownLog = NOTHING_KNOWN,
+        required: Collection[str] = (),
     ) -> None:
-        self._subject = Subject(pack, public_key, describe_model)
+        self._subject = Subject(pack, public_key, describe_model, known_log)
+        self._required = required
         self._results: dict[int, Result] = {}
         self._checks: list[Check] = []
 
@@ -112,6 +162,7 @@ class Verification:
             run_id=self._run_id(),
             sealed=self._subject.sealed,
             key_id=self._subject.key_id,
+            required=self._required,
         )
 
     def _run_id(self) -> str | None:
@@ -147,24 +198,20 @@ def planned() -> list[Check]:
     return [_check(rule, result=Result.PENDING) for rule in RULES]
 
 
-def run_checks(
-    pack: Pack, *, public_key: PublicKey | None = None, describe_model: DescribeModel | None = None
-) -> Iterator[Check]:
+def run_checks(pack: Pack, **options: Unpack[Options]) -> Iterator[Check]:
     """Yield each check of a pack as it is done; see `Verification`."""
-    return Verification(pack, public_key=public_key, describe_model=describe_model).run()
+    return Verification(pack, **options).run()
 
 
-def verify(
-    pack: Pack, *, public_key: PublicKey | None = None, describe_model: DescribeModel | None = None
-) -> Report:
-    """Make all checks of a pack and return the report.
+def verify(pack: Pack, **options: Unpack[Options]) -> Report:
+    """Make all checks of a pack and return the report; see `Verification` for the options.
 
     A pack that is not sealed is checked as far as that goes, and never passes.
 
     Raises:
         OSError: A file of the pack cannot be read.
     """
-    verification = Verification(pack, public_key=public_key, describe_model=describe_model)
+    verification = Verification(pack, **options)
     for _ in verification.run():
         pass
     return verification.report()

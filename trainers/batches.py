@@ -5,6 +5,7 @@ dropped. Augmentation of step s is keyed by (seed, s). A sample of a text is a w
 epoch follow one another, from an offset keyed by (seed, e) too.
 """
 
+import hashlib
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, Self
@@ -77,11 +78,29 @@ class Batches:
         """
         cursor = self.cursor(step)
         if cursor.epoch != self._epoch:
-            rng = np.random.default_rng((self._seed, _ORDER, cursor.epoch))
-            self._order = rng.permutation(self._source.count)
+            self._order = self._permutation(cursor.epoch)
             self._epoch = cursor.epoch
         chosen = self._order[cursor.batch * self._size :][: self._size]
         return self._source.take(chosen, _Moment(cursor.epoch, step))
+
+    def order_digest(self, steps: int) -> str:
+        """Return the SHA-256 over the samples of steps 1 to `steps`, in order, as int64.
+
+        Little-endian, without anything between; an image by its number in the training split, a
+        window by the place of its first token.
+        """
+        state = hashlib.sha256()
+        in_epoch = self._source.count // self._size
+        for epoch in range(-(-steps // in_epoch)):
+            batches = min(in_epoch, steps - epoch * in_epoch)
+            chosen = self._permutation(epoch)[: batches * self._size]
+            state.update(self._source.places(chosen, epoch).astype("<i8").tobytes())
+        return state.hexdigest()
+
+    def _permutation(self, epoch: int) -> np.ndarray:
+        """Return the order of all samples in an epoch, shape (count,), int64."""
+        rng = np.random.default_rng((self._seed, _ORDER, epoch))
+        return rng.permutation(self._source.count)
 
 
 class Ahead:
@@ -133,6 +152,8 @@ class _Source(Protocol):
     @property
     def takes_work(self) -> bool: ...
 
+    def places(self, chosen: np.ndarray, epoch: int) -> np.ndarray: ...
+
     def take(self, chosen: np.ndarray, now: _Moment) -> tuple[np.ndarray, np.ndarray]: ...
 
 
@@ -151,6 +172,9 @@ class _Images:
         self._augments = augments
         self._seed = seed
 
+    def places(self, chosen: np.ndarray, epoch: int) -> np.ndarray:  # noqa: ARG002  every epoch's
+        return chosen
+
     def take(self, chosen: np.ndarray, now: _Moment) -> tuple[np.ndarray, np.ndarray]:
         images = self._data.train_images[chosen]
         if self._augments:
@@ -168,9 +192,13 @@ class _Windows:
         self._length = length
         self._seed = seed
 
+    def places(self, chosen: np.ndarray, epoch: int) -> np.ndarray:
+        offset = np.random.default_rng((self._seed, _OFFSET, epoch)).integers(self._length)
+        return np.asarray(offset + chosen * self._length)
+
     def take(self, chosen: np.ndarray, now: _Moment) -> tuple[np.ndarray, np.ndarray]:
-        offset = np.random.default_rng((self._seed, _OFFSET, now.epoch)).integers(self._length)
-        return text.windows(self._tokens, offset + chosen * self._length, length=self._length)
+        places = self.places(chosen, now.epoch)
+        return text.windows(self._tokens, places, length=self._length)
 
 
 def weights_rng(seed: int) -> np.random.Generator:

@@ -17,7 +17,13 @@ from evidence import digest, tensors
 from evidence import seed as run_seed
 from evidence.clock import Clock
 from evidence.errors import IntegrityError
-from evidence.records import CHECKPOINT_FILES, Checkpoint, CheckpointRecord, FileDigest
+from evidence.records import (
+    CHECKPOINT_FILES,
+    Beginning,
+    Checkpoint,
+    CheckpointRecord,
+    FileDigest,
+)
 from evidence.tensors import RawTensor
 from trainers.batches import Cursor
 from trainers.models import build
@@ -64,6 +70,22 @@ class Start:
         if "step" not in state:
             raise IntegrityError("state.safetensors: expected a tensor 'step', found none")
         return cls(int(tensors.to_numpy(state["step"])), decoded)
+
+
+def begin(stepper: Stepper, *, order_digest: str) -> Beginning:
+    """Return what a run begins with.
+
+    Args:
+        stepper: Just built from the run's config.
+        order_digest: See `Batches.order_digest`.
+    """
+    return Beginning(
+        order_digest=order_digest,
+        initial_model_digest=digest.of_tensors(
+            build.raw_tensors(build.model_tensors(stepper.model))
+        ),
+        initial_optimizer_digest=digest.of_tensors(build.raw_tensors(stepper.updater.state)),
+    )
 
 
 def restore(stepper: Stepper, start: Start, *, seed: str, cursor: Cursor) -> None:

@@ -203,6 +203,9 @@ class RunConfig(_Part):
     """Number format of forward and backward pass; weights and updates are always float32."""
     augmentation: Literal["none", "crop_flip"] = "none"
     """`crop_flip`: pad by 4 pixels, crop at random, mirror half of the images left to right."""
+    nonce: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    """Text of the client's choice that enters the seed, 1 to 200 characters; null for none. A
+    service cannot have tried seeds before if it could not know it."""
     kernel_set: Annotated[KernelSetName, Field(json_schema_extra=_FREE)] = "portable"
     """CPU kernels: `portable` for the same bits on any x86-64-v3 machine (AVX2, one thread), or
     `native` for what the machine and its `threads` can do."""

@@ -64,7 +64,7 @@ def train(
         config: The run.
         data: Its data set, verified.
         start: `Start.fresh()`, or behind a checkpoint of the same run.
-        sink: Takes metrics, checkpoints and log events; may block.
+        sink: Takes the beginning, then metrics, checkpoints and log events; may block.
         group: The workers of the run, this one among them.
         clock: For timestamps.
 
@@ -79,10 +79,12 @@ def train(
     """
     _require_device(config)
     _require_size(config, group)
-    seed = run_seed.derive(config.as_json(), data.digests)
+    seed = run_seed.derive(config.as_json(), data.digests, config.nonce)
     require_agreement(group, "seed and start", f"{seed}, step {start.step}")
     batches = Batches(config, data, seed=run_seed.as_integer(seed))
     stepper = Stepper(config, seed=seed, group=group)
+    if group.rank == 0:
+        sink(checkpoint.begin(stepper, order_digest=batches.order_digest(config.steps)))
     checkpoint.restore(stepper, start, seed=seed, cursor=batches.cursor(start.step + 1))
     forward = Forward(config, stepper.model)
     report = _Reporter(config, sink, clock)

@@ -23,6 +23,7 @@ from evidence.archive import open_pack
 from evidence.errors import DeviceMissing, TrainerLost, of_code
 from evidence.records import RunState
 from evidence.report import Report, Result, Verdict, as_text
+from evidence.trust import Trusted
 from serve import local
 from serve.cli import (
     connection,
@@ -156,7 +157,7 @@ def _verify(terminal: Terminal, own: DemoHome, run_id: str) -> Report:
     path = own.settings.runs_root / run_id
     with tempfile.TemporaryDirectory(prefix="zpctl-") as scratch, open_pack(path) as pack:
         begun = time.monotonic()
-        report = verify.make_checks(pack, terminal, public_key=None, scratch=Path(scratch))
+        report = verify.make_checks(pack, terminal, trusted=Trusted(), scratch=Path(scratch))
         took = units.duration(time.monotonic() - begun)
         total = units.size(sum(pack.files.values()))
         passed = sum(check.result is Result.PASSED for check in report.checks)

@@ -2,16 +2,18 @@
 
 import re
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from evidence import trust
 from evidence.archive import Pack, open_pack
 from evidence.errors import InvalidInput, NotFound
 from evidence.report import Report, as_text
 from evidence.signing import PublicKey, public_key_of
+from evidence.trust import Trusted
 from evidence.verify import RULES, Verification
 from serve import local
 from serve.cli import connection, documents, options, phases, rebuild, units
@@ -36,7 +38,7 @@ ANYONE = Trust(None, "a key that nothing here vouches for; --public-key names on
 """Where nobody said whom to trust."""
 
 
-def verify(
+def verify(  # noqa: PLR0913 - one for each option
     context: typer.Context,
     pack: Annotated[
         str, typer.Argument(metavar="PACK", help="A run folder, a zip of one, or a run's id.")
@@ -45,28 +47,54 @@ def verify(
     public_key: Annotated[
         Path | None, typer.Option(help="PEM file of the key that must have signed.")
     ] = None,
+    log_key: Annotated[
+        str | None, typer.Option(help="Verifier key of the log, or a file with it.")
+    ] = None,
+    tree_head: Annotated[
+        Path | None, typer.Option(help="A tree head of that log that you kept.")
+    ] = None,
+    consistency: Annotated[
+        Path | None, typer.Option(help="Proof that it and the pack's are of one log.")
+    ] = None,
+    witness_key: Annotated[
+        list[str] | None, typer.Option(help="Verifier key of a witness that must have cosigned.")
+    ] = None,
+    require: Annotated[
+        list[str] | None, typer.Option(help="Id of a check without which the pack does not pass.")
+    ] = None,
     json: JsonOption = False,
 ) -> int:
     """Make every check of an evidence pack and print the report.
 
     A run's id is looked up below $EVIDENCE_ROOT, and must be signed by the key of this service; or
     it is fetched from the service of --url. For any other pack, --public-key says whom to trust.
-    Exits with 0 passed, 1 a check failed, 2 no such pack, 4 cannot tell (not sealed).
+    Exits with 0 passed, 1 a check failed, 2 no such pack, 4 cannot tell (not sealed, or a required
+    check could not be made).
     """
     given = options.of(context)
+    brought = trust.Given(
+        public_key=public_key,
+        log_key=log_key,
+        tree_head=tree_head,
+        consistency=consistency,
+        witness_keys=witness_key or (),
+        require=require or (),
+    )
+    trusted = trust.read(brought, checks=[rule.id for rule in RULES])
     with tempfile.TemporaryDirectory(prefix="zpctl-") as scratch:
-        path, trust = _locate(given, pack, scratch=Path(scratch))
-        if public_key is not None:
-            trust = Trust(PublicKey.from_pem(public_key.read_bytes()), "the given key")
+        path, vouched = _locate(given, pack, scratch=Path(scratch))
+        if trusted.public_key is not None:
+            vouched = Trust(trusted.public_key, "the given key, or one that it led to")
+        trusted = replace(trusted, public_key=vouched.key)
         with open_pack(path) as held:
-            report = make_checks(held, given.terminal, public_key=trust.key, scratch=Path(scratch))
+            report = make_checks(held, given.terminal, trusted=trusted, scratch=Path(scratch))
     if json:
         documents.print_document(given.terminal, report.model_dump(mode="json"))
     else:
         text = as_text(report, colour=given.terminal.is_out_coloured)
         given.terminal.result(text.rstrip("\n"))
         if report.key_id is not None:
-            given.terminal.result(f"It is {trust.why}.")
+            given.terminal.result(f"It is {vouched.why}.")
     return report.exit_code
 
 
@@ -97,9 +125,7 @@ def evidence(
     return ExitCode.GOOD
 
 
-def make_checks(
-    pack: Pack, terminal: Terminal, *, public_key: PublicKey | None, scratch: Path
-) -> Report:
+def make_checks(pack: Pack, terminal: Terminal, *, trusted: Trusted, scratch: Path) -> Report:
     """Make all checks of a pack, showing which one is being made.
 
     Raises:
@@ -107,7 +133,9 @@ def make_checks(
     """
     verification = Verification(
         pack,
-        public_key=public_key,
+        public_key=trusted.public_key,
+        known_log=trusted.known_log,
+        required=trusted.required,
         describe_model=rebuild.describer(cache=connection.settings().cache, scratch=scratch),
     )
     with phases.passing(terminal, "evidence", _check_name(0)) as this:

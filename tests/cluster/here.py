@@ -15,10 +15,9 @@ from cluster.settings import Limits, Settings
 from evidence import tensors
 from evidence.clock import Clock
 from evidence.errors import ServiceError
-from evidence.records import Fault
+from evidence.records import Beginning, Checkpoint, Fault, TrainingEvent
 from tests.cluster import small
 from tests.cluster.small import Watch
-from tests.evidence import genuine
 from trainers.config import RunConfig
 
 Work = Callable[["Trainer"], Awaitable[None]]
@@ -50,12 +49,22 @@ class Trainer:
         for event in small.training(
             self.config, clock=Watch(), after=self.start, data_seed=data_seed
         ):
-            step = event.record.step if hasattr(event, "record") else event.step
+            step = _step_of(event)
             if until is not None and step is not None and step > until:
                 return
             await self._manager.report(self.ticket.run_id, self.ticket.attempt, self._sent, [event])
             self._sent += 1
             await asyncio.sleep(0)
+
+
+def _step_of(event: TrainingEvent) -> int | None:
+    match event:
+        case Checkpoint():
+            return event.record.step
+        case Beginning():
+            return None
+        case _:
+            return event.step
 
 
 def _step(start: Any) -> int:
@@ -172,7 +181,7 @@ def opened(home: Path, cluster: Here, *, clock: Clock | None = None, **limits: A
         cache=home / "cache",
         limits=Limits(**{"min_free_bytes": 0, **limits}),
     )
-    manager = Manager(settings, cluster, genuine.fixed_key(), clock=clock or Watch())
+    manager = Manager(settings, cluster, small.notary(home), clock=clock or Watch())
     manager.shelf = Stocked(settings, manager.audit)
     cluster.manager = manager
     return manager

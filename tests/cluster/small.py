@@ -20,10 +20,12 @@ import numpy as np
 
 from cluster import checkpoints
 from cluster.checkpoints import Phase
+from cluster.notary import Notary
 from cluster.run_folder import RunFolder, create
+from cluster.settings import Limits
 from evidence import digest, seed
 from evidence.clock import Clock, timestamp
-from evidence.records import Checkpoint, Metric, RunState, TrainingEvent
+from evidence.records import Beginning, Checkpoint, Metric, RunState, TrainingEvent
 from evidence.records import Placement as Placed
 from evidence.schedule import learning_rate
 from tests.evidence import genuine
@@ -90,6 +92,17 @@ def training(
             yield genuine.make_checkpoint(step, model.files(step), clock)
 
 
+def beginning(cfg: RunConfig) -> Beginning:
+    """Return what `training` begins with."""
+    model = genuine.Softmax(np.random.default_rng(cfg.seed)).files(0)
+    order = np.tile(np.arange(genuine.SAMPLES, dtype="<i8"), cfg.steps)
+    return Beginning(
+        order_digest=digest.of_bytes(order.tobytes()),
+        initial_model_digest=digest.of_tensors(model["model.safetensors"]),
+        initial_optimizer_digest=digest.of_tensors(model["optimizer.safetensors"]),
+    )
+
+
 def described(cfg: RunConfig) -> dict[str, Any]:
     """Return what a trainer tells before step 0: `model` and `provenance`."""
     x, y = genuine._data(1)
@@ -101,7 +114,8 @@ def described(cfg: RunConfig) -> dict[str, Any]:
             "code": {"commit": None, "clean": None, "digest": None},
             "lock_sha256": None,
             "runtime": {"device": "CPU", "library": "numpy"},
-            "seed": seed.derive(cfg.as_json(), files),
+            "seed": seed.derive(cfg.as_json(), files, cfg.nonce),
+            "nonce": cfg.nonce,
         },
     }
 
@@ -122,9 +136,29 @@ def checkpoint(step: int, *, model_seed: int = 0) -> Checkpoint:
     return genuine.make_checkpoint(step, model.files(step), Watch())
 
 
+_NOTARIES: dict[Path, Notary] = {}
+
+
+def notary(root: Path) -> Notary:
+    """Return the one notary of a folder of runs; its home is beside that, on another disk."""
+    if root not in _NOTARIES:
+        home = root.with_name(f"{root.name}-service")
+        _NOTARIES[root] = Notary.open(home, limits=Limits())
+    return _NOTARIES[root]
+
+
+def close_notaries() -> None:
+    """Let go of the logs of every notary."""
+    while _NOTARIES:
+        _NOTARIES.popitem()[1].close()
+
+
 def running(root: Path, **overrides: Any) -> RunFolder:
     """Make a run folder below `root` whose first attempt may report."""
-    folder = create(root, RUN_ID, config(**overrides), clock=Watch(), idempotency_key_sha256=None)
+    folder = create(
+        root, RUN_ID, config(**overrides), clock=Watch(), notary=notary(root),
+        idempotency_key_sha256=None,
+    )  # fmt: skip
     folder.move(RunState.RUNNING, "placed", placement=PLACED)
     return folder
 

@@ -120,7 +120,7 @@ def test_readers_do_not_see_the_end_before_the_seal(
     async def test() -> None:
         async with managed(tmp_path, Here()) as manager:
             loop = asyncio.get_running_loop()
-            really_seal = sealing.seal
+            really_seal = sealing.seal_run
 
             async def look(run_id: str) -> None:
                 folder = manager.registry.folder(run_id)
@@ -136,11 +136,11 @@ def test_readers_do_not_see_the_end_before_the_seal(
                     )
                 )
 
-            def seal(folder: Any, key: Any) -> None:
+            def seal(folder: Any, notary: Any) -> None:
                 asyncio.run_coroutine_threadsafe(look(folder.run_id), loop).result(10)
-                really_seal(folder, key)
+                really_seal(folder, notary)
 
-            monkeypatch.setattr(manager_module, "seal", seal)
+            monkeypatch.setattr(manager_module, "seal_run", seal)
             await until(manager, await submit(manager), "succeeded")
 
     run(test)

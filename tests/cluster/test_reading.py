@@ -9,13 +9,12 @@ import pytest
 
 from cluster import reading, views
 from cluster.run_folder import RunFolder
-from cluster.sealing import seal
+from cluster.sealing import seal_run
 from evidence import digest
 from evidence.errors import DigestMismatch, NotFound
 from evidence.records import RunState
 from tests.cluster import small
 from tests.cluster.small import Watch
-from tests.evidence import genuine
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunFolder]:
     small.report(made, *small.training(made.config, clock=Watch()))
     made.move(RunState.SUCCEEDED, "all steps are done")
     made.complete_end()
-    seal(made, genuine.fixed_key())
+    seal_run(made, small.notary(made.paths.root.parent))
     yield made
     made.close()
 

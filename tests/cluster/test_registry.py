@@ -10,18 +10,15 @@ import pytest
 from cluster.audit import STATUS, AuditJournal
 from cluster.registry import Registry
 from cluster.run_folder import RunFolder
-from cluster.sealing import seal
+from cluster.sealing import seal_run
 from evidence import canonical, digest
 from evidence.errors import Conflict, IntegrityError, NotFound, StorageFull
 from evidence.records import RunState
-from evidence.signing import SigningKey
 from tests.cluster import small
 from tests.cluster.small import Watch
-from tests.evidence import genuine
 from tests.evidence.disks import small_disk
 
 Open = Callable[[], Registry]
-KEY = genuine.fixed_key()
 
 
 def close(registry: Registry) -> None:
@@ -39,7 +36,9 @@ def again(tmp_path: Path) -> Iterator[Open]:
         def open_it() -> Registry:
             opened.pop_all().close()
             audit = AuditJournal(tmp_path / "audit.jsonl", clock=Watch())
-            registry = Registry(tmp_path / "runs", audit, clock=Watch())
+            registry = Registry(
+                tmp_path / "runs", audit, clock=Watch(), notary=small.notary(tmp_path / "runs")
+            )
             opened.callback(close, registry)
             return registry
 
@@ -50,11 +49,11 @@ def make(registry: Registry, *, key: str | None = None, name: str = "run") -> Ru
     return registry.create(small.config(name=name), who="api", idempotency_key=key)
 
 
-def end(registry: Registry, folder: RunFolder, *, key: SigningKey = KEY) -> None:
+def end(registry: Registry, folder: RunFolder) -> None:
     folder.move(RunState.CANCELLED, "a test")
     registry.moved(folder, who="api")
     folder.complete_end()
-    seal(folder, key)
+    seal_run(folder, small.notary(folder.paths.root.parent))
     registry.sealed(folder)
 
 
@@ -183,7 +182,9 @@ def test_a_sealed_run_is_not_to_be_sealed(again: Open) -> None:
 def test_a_run_that_the_journal_has_no_space_for_is_not_made(tmp_path: Path) -> None:
     with small_disk(tmp_path) as disk:
         audit = AuditJournal(disk / "audit.jsonl", clock=Watch())
-        registry = Registry(tmp_path / "runs", audit, clock=Watch())
+        registry = Registry(
+            tmp_path / "runs", audit, clock=Watch(), notary=small.notary(tmp_path / "runs")
+        )
         small.fill(disk)
         with pytest.raises(StorageFull):
             make(registry, key="k")

@@ -35,7 +35,7 @@ def folder(tmp_path: Path) -> Iterator[RunFolder]:
 
 @contextmanager
 def reopened(path: Path) -> Iterator[RunFolder]:
-    folder = open_folder(path, clock=Watch())
+    folder = open_folder(path, clock=Watch(), notary=small.notary(path.parent))
     yield folder
     folder.close()
 
@@ -70,8 +70,9 @@ def lose_and_start_again(folder: RunFolder) -> None:
 
 def test_a_new_run_is_queued_and_says_so_in_its_first_event(tmp_path: Path) -> None:
     made = create(
-        tmp_path, small.RUN_ID, small.config(), clock=Watch(), idempotency_key_sha256=None
-    )
+        tmp_path, small.RUN_ID, small.config(), clock=Watch(), notary=small.notary(tmp_path),
+        idempotency_key_sha256=None,
+    )  # fmt: skip
     first = records(made)[0]
     made.close()
     assert (first["state"], first["previous"], first["attempt"]) == ("queued", None, 0)
@@ -81,7 +82,10 @@ def test_a_full_disk_makes_no_folder(tmp_path: Path) -> None:
     with small_disk(tmp_path) as disk:
         small.fill(disk, leave=small.PAGE)
         with pytest.raises(StorageFull):
-            create(disk, small.RUN_ID, small.config(), clock=Watch(), idempotency_key_sha256=None)
+            create(
+                disk, small.RUN_ID, small.config(), clock=Watch(), notary=small.notary(disk),
+                idempotency_key_sha256=None,
+            )  # fmt: skip
         assert [path.name for path in disk.iterdir()] == ["filler"]
 
 
@@ -334,7 +338,7 @@ def test_a_changed_event_is_never_mended(folder: RunFolder) -> None:
     folder.close()
     folder.paths.events.write_bytes(folder.paths.events.read_bytes().replace(b"train", b"tests", 1))
     with pytest.raises(BrokenChain):
-        open_folder(folder.paths.root, clock=Watch())
+        open_folder(folder.paths.root, clock=Watch(), notary=small.notary(folder.paths.root.parent))
 
 
 def test_a_checkpoint_that_a_crash_left_without_record_is_swept(folder: RunFolder) -> None:
@@ -378,7 +382,9 @@ def test_a_clock_that_is_set_back_changes_no_order(tmp_path: Path) -> None:
     small.report(folder, small.metric(1))
     folder.close()
     an_hour_ago = Watch(Watch().now - timedelta(hours=1))
-    again = open_folder(folder.paths.root, clock=an_hour_ago)
+    again = open_folder(
+        folder.paths.root, clock=an_hour_ago, notary=small.notary(folder.paths.root.parent)
+    )
     small.report(again, small.metric(2), first_n=1)
     again.move(RunState.INTERRUPTED, "a test")
     again.close()

@@ -24,7 +24,7 @@ from evidence.signing import (
     verify_envelope,
 )
 
-STATEMENT = statement(name="a", sha256="0" * 64, predicate_type="urn:test", predicate={"x": 1})
+STATEMENT = statement({"a": "0" * 64}, predicate_type="urn:test", predicate={"x": 1})
 
 
 def test_the_pre_authentication_encoding_is_that_of_the_dsse_test_vector() -> None:

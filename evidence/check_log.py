@@ -1,0 +1,168 @@
+"""Checks 16 to 18: the signed records of a run in the transparency log."""
+
+from datetime import UTC, datetime
+
+from evidence.clock import timestamp
+from evidence.errors import BadProof, BadSignature, InvalidInput
+from evidence.inclusion import Inclusion
+from evidence.log import cosignature, merkle, tree_head
+from evidence.log.note import Verifier
+from evidence.log.tree_head import SignedTreeHead
+from evidence.pack import RECORDS, SEAL_ENVELOPE, SEAL_INCLUSION, SEAL_TREE_HEAD
+from evidence.subject import (
+    Difference,
+    Differs,
+    Good,
+    NotCheckable,
+    Subject,
+    line_place,
+    plural,
+)
+
+
+def inclusion(subject: Subject) -> Good:
+    """(16) Each record and the seal are entries of the log, in order."""
+    subject.require_bound()
+    subject.require_sealed()
+    head = _head(subject)
+    held = subject.read_as(SEAL_INCLUSION, Inclusion)
+    entries = [*(record.data for record in subject.records), subject.read(SEAL_ENVELOPE)]
+    if held.log != subject.log or held.size != head.head.size or len(held.entries) != len(entries):
+        raise Differs(
+            Difference(
+                f"{SEAL_INCLUSION} is about other entries than the pack has",
+                where=SEAL_INCLUSION,
+                expected=f"{len(entries)} entries of {subject.log}, size {head.head.size}",
+                found=f"{len(held.entries)} entries of {held.log}, size {held.size}",
+                meaning="proofs were removed, or are of another pack or tree head",
+            )
+        )
+    before = -1
+    for number, (entry, told) in enumerate(zip(entries, held.entries, strict=True), 1):
+        place = line_place(RECORDS, number) if number < len(entries) else SEAL_ENVELOPE
+        try:
+            merkle.require_included(
+                merkle.leaf_hash(entry),
+                index=told.index,
+                size=head.head.size,
+                proof=[bytes.fromhex(one) for one in told.hashes],
+                root=head.head.root,
+            )
+        except BadProof as error:
+            raise Differs(
+                Difference(
+                    f"the log does not have {place}: {error.detail}",
+                    where=f"{SEAL_INCLUSION}, /entries/{number - 1}",
+                    expected=error.expected or "",
+                    found=error.found or "",
+                    meaning="the record was changed after it was logged, or never logged",
+                )
+            ) from error
+        if told.index <= before:
+            raise Differs(
+                Difference(
+                    f"the log has {place} before the record that it follows",
+                    where=f"{SEAL_INCLUSION}, /entries/{number - 1}/index",
+                    expected=f"above {before}",
+                    found=str(told.index),
+                    meaning="the records were logged in another order than they were made",
+                )
+            )
+        before = told.index
+    name = subject.log.partition("+")[0]
+    return Good(plural(len(entries), "record"), f"in the log {name} at size {head.head.size}")
+
+
+def _head(subject: Subject) -> SignedTreeHead:
+    """Return the pack's tree head, signed by the log that commitment and seal name."""
+    known = subject.known_log.verifier
+    if known is not None and known.text != subject.log:
+        raise Differs(
+            Difference(
+                "the run was logged in another log than the given one",
+                where=f"{SEAL_ENVELOPE}, /payload/predicate/log",
+                expected=known.text,
+                found=subject.log,
+                meaning="its records are where those who watch the given log do not see them",
+            )
+        )
+    try:
+        return tree_head.verify(subject.read(SEAL_TREE_HEAD), Verifier.parse(subject.log))
+    except (BadSignature, InvalidInput) as error:
+        raise Differs(
+            Difference(
+                f"{SEAL_TREE_HEAD}: {error.detail}",
+                where=SEAL_TREE_HEAD,
+                expected=error.expected or "",
+                found=error.found or "",
+                meaning="the tree head is not one that this log signed",
+            )
+        ) from error
+
+
+def consistency(subject: Subject) -> Good:
+    """(17) The pack's tree head and one that the verifier kept are of one log."""
+    subject.require_bound()
+    known, proof = subject.known_log.head, subject.known_log.proof
+    if known is None:
+        raise NotCheckable("no tree head was given that is known from elsewhere")
+    ours = _head(subject).head
+    older, newer = sorted((known.head, ours), key=lambda head: head.size)
+    if proof is None and older.size not in (0, newer.size):
+        raise NotCheckable(
+            f"the known tree head is of size {known.head.size}, the pack's of {ours.size}; the "
+            "proof of their consistency was not given"
+        )
+    try:
+        merkle.require_consistent(
+            old_size=older.size,
+            old_root=older.root,
+            size=newer.size,
+            root=newer.root,
+            proof=proof or [],
+        )
+    except BadProof as error:
+        raise Differs(
+            Difference(
+                f"the log was rewritten, or shows each of us another: {error.detail}",
+                where=SEAL_TREE_HEAD,
+                expected=error.expected or "",
+                found=error.found or "",
+                meaning="the pack's tree head and the known one are not of one growing log",
+            )
+        ) from error
+    return Good(f"{older.size} to {newer.size}", "the log only grew")
+
+
+def witnesses(subject: Subject) -> Good:
+    """(18) Witnesses that the verifier trusts cosigned the tree head."""
+    subject.require_bound()
+    head = _head(subject)
+    others = len(head.note.signatures) - 1
+    trusted = subject.known_log.witnesses
+    if not trusted:
+        raise NotCheckable(f"no witness's key was given; {plural(others, 'cosignature')} unchecked")
+    times = {}
+    for verifier in trusted:
+        try:
+            times[verifier.name] = cosignature.require_cosigned(head.note, verifier)
+        except BadSignature as error:
+            raise Differs(
+                Difference(
+                    f"{verifier.name} did not cosign the tree head",
+                    where=SEAL_TREE_HEAD,
+                    expected=error.expected or verifier.text,
+                    found=error.found or plural(others, "cosignature"),
+                    meaning="the witness did not see this log at this size, or refused it",
+                )
+            ) from error
+    count = "1 witness" if len(times) == 1 else f"{len(times)} witnesses"
+    return Good(count, f"the last one at {_shown_time(max(times.values()))}")
+
+
+def _shown_time(seconds: int) -> str:
+    """Return a time since 1970 for people; a witness may claim one that no calendar has."""
+    try:
+        return timestamp(datetime.fromtimestamp(seconds, UTC))
+    except (OverflowError, ValueError, OSError):
+        return f"{seconds} s"
