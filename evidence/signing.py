@@ -47,7 +47,9 @@ class PublicKey:
 
     def __init__(self, key: Ed25519PublicKey) -> None:
         self._key = key
-        self.key_id = digest.of_bytes(key.public_bytes_raw())
+        self.raw = key.public_bytes_raw()
+        """The 32 bytes of the key (RFC 8032 §5.1.5)."""
+        self.key_id = digest.of_bytes(self.raw)
         """SHA-256 of the 32 raw bytes."""
         self.pem = key.public_bytes(
             serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
@@ -71,6 +73,24 @@ class PublicKey:
         if result.pem != data:
             raise InvalidInput("expected the PEM of the key alone, found other bytes around it")
         return result
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PublicKey) and self.raw == other.raw
+
+    def __hash__(self) -> int:
+        return hash(self.raw)
+
+    @classmethod
+    def from_raw(cls, data: bytes) -> Self:
+        """Return the key whose 32 raw bytes these are.
+
+        Raises:
+            InvalidInput: They are not 32.
+        """
+        try:
+            return cls(Ed25519PublicKey.from_public_bytes(data))
+        except ValueError as error:
+            raise InvalidInput(f"expected 32 bytes of an Ed25519 key, found {len(data)}") from error
 
     def require_signed(self, data: bytes, signature: bytes) -> None:
         """Raise unless `signature` over `data` was made with this key.
