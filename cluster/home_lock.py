@@ -1,10 +1,9 @@
 """One manager a home: a lock on a file there, which the system lets go when its process ends."""
 
-import fcntl
 from pathlib import Path
 from typing import IO
 
-from evidence.errors import Conflict
+from evidence import lock
 
 FILE = "manager.lock"
 
@@ -16,13 +15,8 @@ def hold(home: Path) -> IO[bytes]:
         Conflict: Another manager writes to this home.
         OSError: The file cannot be opened.
     """
-    file = (home / FILE).open("wb")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        file.close()
-        raise Conflict(
-            f"another manager writes to {home}",
-            cure="one service a home: stop the other one, or set another ZEROPOINT_HOME",
-        ) from error
-    return file
+    return lock.hold(
+        home / FILE,
+        refusal=f"another manager writes to {home}",
+        cure="one service a home: stop the other one, or set another ZEROPOINT_HOME",
+    )

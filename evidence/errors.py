@@ -13,6 +13,7 @@
         DigestMismatch
         BrokenChain
         BadSignature
+        BadProof            a Merkle proof does not lead to the stated root
         ReplayMismatch      a step done again gave another result
       Unavailable           cannot be done now
         DeviceMissing       the device that the run was placed on does not run kernels
@@ -142,6 +143,13 @@ class BadSignature(IntegrityError):
 
     code = "bad_signature"
     title = "Bad signature"
+
+
+class BadProof(IntegrityError):
+    """A Merkle proof does not lead from what it proves to the stated root."""
+
+    code = "bad_proof"
+    title = "Bad proof"
 
 
 class ReplayMismatch(IntegrityError):

@@ -28,6 +28,7 @@ STATUS_OF = {
     "digest_mismatch": 500,
     "broken_chain": 500,
     "bad_signature": 500,
+    "bad_proof": 500,
     "replay_mismatch": 500,
     "unavailable": 503,
     "device_missing": 503,
