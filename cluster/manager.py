@@ -73,7 +73,7 @@ class Manager:
         self._clock = clock
         self._count = count
         self._launcher = launcher
-        self._notary = notary
+        self.notary = notary
         self._supervisor = Supervisor(
             launcher,
             require_data=self._require_data,
@@ -322,8 +322,8 @@ class Manager:
             "runs": {state.value: count for state, count in self.registry.count().items()},
             "free_bytes": free,
             "min_free_bytes": self.settings.limits.min_free_bytes,
-            "key_id": self._notary.key_id,
-            "log": self._notary.log_view(),
+            "key_id": self.notary.key_id,
+            "log": self.notary.log_view(),
             "audit_seq": self.audit.last_seq,
             "datasets": await self.shelf.views(),
         }
@@ -462,10 +462,16 @@ class Manager:
 
     async def _seal(self, folder: RunFolder, *, who: str = "service") -> None:
         await _with_space(folder.complete_end)
-        await _with_space(lambda: asyncio.to_thread(seal_run, folder, self._notary))
+        await _with_space(lambda: self._make_pack(folder))
         self._sealing.pop(folder.run_id, None)
         await self._tell(folder, who=who)
         self.registry.sealed(folder)
+
+    async def _make_pack(self, folder: RunFolder) -> None:
+        absent = await asyncio.to_thread(seal_run, folder, self.notary)
+        for name, why in absent.items():
+            said = {"run_id": folder.run_id, "witness": name, "reason": why[:500]}
+            self.audit.append("witness.absent", who="service", **said)
 
     async def _tell(self, folder: RunFolder, *, who: str) -> None:
         """Tell everyone the state that a run came to."""

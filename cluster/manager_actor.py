@@ -63,7 +63,7 @@ class ManagerActor:
         self._manager = Manager(
             self._settings,
             self._launcher,
-            Notary.open(home, limits=self._settings.limits),
+            Notary.open(home, limits=self._settings.limits, witnesses=self._settings.witnesses),
             count=self._gauges.count,
         )
         await self._manager.start(session=ray.get_runtime_context().get_session_name())
@@ -220,6 +220,42 @@ class ManagerActor:
         """Return what readiness asks of the manager."""
         await self._begin()
         return await self._manager.health()
+
+    @ray.method
+    async def log_view(self) -> dict[str, Any]:
+        """Return key, size and witnesses of the log."""
+        await self._begin()
+        return self._manager.notary.log_view()
+
+    @ray.method
+    async def log_head(self) -> bytes:
+        """Return the present tree head of the log."""
+        await self._begin()
+        return self._manager.notary.head()
+
+    @ray.method
+    async def log_tile(self, path: str) -> bytes:
+        """Return a tile of the log."""
+        await self._begin()
+        return self._manager.notary.tile(path)
+
+    @ray.method
+    async def log_inclusion(self, index: int, size: int | None) -> dict[str, Any]:
+        """Return a proof of inclusion; without a size, in the present tree."""
+        await self._begin()
+        return self._manager.notary.inclusion_view(index, size)
+
+    @ray.method
+    async def log_consistency(self, old_size: int, size: int | None) -> dict[str, Any]:
+        """Return a proof of consistency; without a size, with the present tree."""
+        await self._begin()
+        return self._manager.notary.consistency_view(old_size, size)
+
+    @ray.method
+    async def keys(self) -> bytes:
+        """Return the history of the service's keys."""
+        await self._begin()
+        return self._manager.notary.keyring.history
 
     @ray.method
     async def attempt_started(

@@ -6,20 +6,39 @@ log/      every commitment, record of a checkpoint, seal, verdict and audit, in 
 
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+import structlog
+
 from cluster.settings import Limits
+from cluster.witnesses import Witness, ask, read_list
 from evidence import inclusion
+from evidence.errors import ServiceError
 from evidence.keyring import Keyring
-from evidence.log.note import KeyType, Signer
+from evidence.log.merkle import leaf_hash
+from evidence.log.note import KeyType, Note, Signer, to_base64
 from evidence.log.store import Log
 from evidence.log.tree_head import SignedTreeHead
 from evidence.seal import Authority
 from evidence.signing import sign_statement
 
+log = structlog.get_logger()
+
 LOG_NAME = "log"
 """Folder of the log in the home of a service."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What the log says of a run."""
+
+    tree_head: bytes
+    inclusion: bytes
+    """seal/inclusion.json."""
+    absent: Mapping[str, str]
+    """Witnesses that did not cosign, and why."""
 
 
 class Notary:
@@ -30,22 +49,32 @@ class Notary:
         signer: What signs tree heads.
         log: The log.
         limits: Of the service; every commitment tells them.
+        witnesses: Who is asked to cosign tree heads.
     """
 
-    def __init__(self, keyring: Keyring, signer: Signer, log: Log, *, limits: Limits) -> None:
+    def __init__(
+        self,
+        keyring: Keyring,
+        signer: Signer,
+        log: Log,
+        *,
+        limits: Limits,
+        witnesses: Sequence[Witness] = (),
+    ) -> None:
         self._keyring = keyring
         self._signer = signer
         self._log = log
+        self._witnesses = witnesses
         self._turn = threading.Lock()
         self.limits: Mapping[str, Any] = limits.model_dump(mode="json")
         """The limits of the service, by name."""
 
     @classmethod
-    def open(cls, home: Path, *, limits: Limits) -> Self:
+    def open(cls, home: Path, *, limits: Limits, witnesses: Path | None = None) -> Self:
         """Read the keys and the log in a home, made if there are none.
 
         Raises:
-            ConfigError: A key file may not be used.
+            ConfigError: A key file may not be used, or the list of witnesses is malformed.
             BadSignature: The history of keys is damaged.
             Conflict: Another service writes to the log.
             IntegrityError: The log is damaged.
@@ -56,7 +85,8 @@ class Notary:
         keys.mkdir(mode=0o700, parents=True, exist_ok=True)
         keyring = Keyring.open_or_create(keys)
         signer = Signer.open_or_create(keys / "log.key", KeyType.ED25519)
-        return cls(keyring, signer, Log(home / LOG_NAME), limits=limits)
+        asked = read_list(witnesses) if witnesses else []
+        return cls(keyring, signer, Log(home / LOG_NAME), limits=limits, witnesses=asked)
 
     @property
     def key_id(self) -> str:
@@ -95,8 +125,8 @@ class Notary:
             self._log.sync()
             return places
 
-    def prove(self, envelopes: Sequence[bytes]) -> tuple[bytes, bytes]:
-        """Put envelopes into the log and return a tree head over them, and seal/inclusion.json.
+    def prove(self, envelopes: Sequence[bytes]) -> Proof:
+        """Put envelopes into the log and return a tree head over them, cosigned, with the proofs.
 
         Raises:
             StorageFull: There is no space.
@@ -104,8 +134,93 @@ class Notary:
         places = self.enter(envelopes)
         with self._turn:
             head = self._log.sign(self._signer)
+        absent = {}
+        for witness in self._witnesses:
+            try:
+                head = self._cosigned(head, witness)
+            except ServiceError as error:
+                log.warning("witness_absent", name=witness.verifier.name, cause=error.detail)
+                absent[witness.verifier.name] = error.detail
+        with self._turn:
             size = SignedTreeHead.parse(head).head.size
-            return head, inclusion.prove(self._log, name=self.log, size=size, places=places)
+            proofs = inclusion.prove(self._log, name=self.log, size=size, places=places)
+        return Proof(head, proofs, absent)
+
+    def _cosigned(self, head: bytes, witness: Witness) -> bytes:
+        """Return a tree head with a witness's cosignature, which the log keeps."""
+        held = SignedTreeHead.parse(head).note
+        if any(line.is_by(witness.verifier) for line in held.signatures):
+            return head
+        lines = ask(witness.url, witness.verifier, head, self.consistency)
+        cosigned = Note(held.text, (*held.signatures, *lines)).data
+        with self._turn:
+            if self._log.head is not None and self._log.head.note.text == held.text:
+                self._log.publish(cosigned)
+        return cosigned
+
+    # -- readers -----------------------------------------------------------------------------
+
+    def consistency(self, old_size: int, size: int) -> Sequence[bytes]:
+        """Return the proof that the log at `size` goes on from that at `old_size`.
+
+        Raises:
+            InvalidInput: It does not.
+        """
+        with self._turn:
+            return self._log.consistency(old_size, size)
+
+    def consistency_view(self, old_size: int, size: int | None) -> dict[str, Any]:
+        """Return that proof as JSON; without a size, with the present tree.
+
+        Raises:
+            InvalidInput: There is none.
+        """
+        with self._turn:
+            wanted = self._log.size if size is None else size
+            hashes = self._log.consistency(old_size, wanted)
+            return {
+                "old_size": old_size,
+                "size": wanted,
+                "old_root": to_base64(self._log.root(old_size)),
+                "root": to_base64(self._log.root(wanted)),
+                "hashes": [to_base64(one) for one in hashes],
+            }
+
+    def inclusion_view(self, index: int, size: int | None) -> dict[str, Any]:
+        """Return the proof that entry `index` is among the first `size`, or in the present tree.
+
+        Raises:
+            InvalidInput: It is not.
+        """
+        with self._turn:
+            wanted = self._log.size if size is None else size
+            hashes = self._log.inclusion(index, wanted)
+            return {
+                "index": index,
+                "size": wanted,
+                "root": to_base64(self._log.root(wanted)),
+                "leaf": to_base64(leaf_hash(self._log.entry(index))),
+                "hashes": [to_base64(one) for one in hashes],
+            }
+
+    def head(self) -> bytes:
+        """Return the present tree head, with the cosignatures that it has.
+
+        Raises:
+            StorageFull: There is no space to keep it.
+        """
+        with self._turn:
+            return self._log.sign(self._signer)
+
+    def tile(self, path: str) -> bytes:
+        """Return a tile, or a bundle of entries, by its path.
+
+        Raises:
+            InvalidInput: The path names none.
+            NotFound: The log has none there.
+        """
+        with self._turn:
+            return self._log.tile(path)
 
     def close(self) -> None:
         """Let another process write to the log."""
@@ -113,4 +228,8 @@ class Notary:
 
     def log_view(self) -> dict[str, Any]:
         """Return what readiness and readers see of the log."""
-        return {"key": self.log, "size": self._log.size}
+        return {
+            "key": self.log,
+            "size": self._log.size,
+            "witnesses": [one.verifier.text for one in self._witnesses],
+        }

@@ -1,13 +1,15 @@
 """Sealing a run: summary files, manifest, signature, proofs. May be done again after a crash."""
 
+from collections.abc import Mapping
+
 from cluster.notary import Notary
 from cluster.run_folder import RunFolder
 from evidence import canonical, files, seal
 from evidence.seal import finalise
 
 
-def seal_run(folder: RunFolder, notary: Notary) -> None:
-    """Make the pack of a run that has ended final.
+def seal_run(folder: RunFolder, notary: Notary) -> Mapping[str, str]:
+    """Make the pack of a run that has ended final; return which witnesses did not cosign, and why.
 
     Its seal goes into the log; a run that was committed to gets the proofs of it, too.
 
@@ -23,7 +25,8 @@ def seal_run(folder: RunFolder, notary: Notary) -> None:
     finalise(paths.root, notary.keyring.key, run_id=folder.run_id, authority=notary.authority)
     entries = [*folder.records.lines, paths.seal_envelope.read_bytes()]
     if folder.records.lines:
-        tree_head, inclusion = notary.prove(entries)
-        seal.prove(paths.root, tree_head=tree_head, inclusion=inclusion)
-    else:
-        notary.enter(entries)
+        proof = notary.prove(entries)
+        seal.prove(paths.root, tree_head=proof.tree_head, inclusion=proof.inclusion)
+        return proof.absent
+    notary.enter(entries)
+    return {}

@@ -21,6 +21,8 @@ _OF_PROCESSES = frozenset({"ZEROPOINT_SERVICE_ID", "ZEROPOINT_ROLE"})
 """Variables that the service gives its own processes; they are no settings."""
 _UNPREFIXED = {"evidence_root": "EVIDENCE_ROOT", "mocks_disabled": "MOCKS_DISABLED"}
 
+_OTHER_PATHS = ("home", "tls_certificate", "tls_key", "witnesses")
+
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -102,6 +104,8 @@ class Settings(BaseModel):
     """Seconds after which a reader that takes no byte is disconnected."""
     kernel_library: KernelLibrary = "auto"
     """What products and convolutions of trainers on a CPU go through."""
+    witnesses: Path | None = None
+    """File with a line `VERIFIER_KEY URL` for each witness that is asked to cosign the log."""
     limits: Limits = Limits()
 
     @property
@@ -159,7 +163,7 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
         name: Path(values[name]) if name in values else settings.home / folder
         for name, folder in below_home.items()
     }
-    absolute |= {name: getattr(settings, name) for name in ("home", "tls_certificate", "tls_key")}
+    absolute |= {name: getattr(settings, name) for name in _OTHER_PATHS}
     paths = {name: path.resolve() for name, path in absolute.items() if path is not None}
     search_path = os.pathsep.join(str(path.resolve()) for path in settings.search_path)
     return settings.model_copy(update={**paths, "data_path": search_path})

@@ -7,12 +7,15 @@ bytes and in time.
 import re
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 
 from evidence.errors import (
     BadProof,
     BadSignature,
+    ConfigError,
     Conflict,
     InvalidInput,
     NotFound,
@@ -21,7 +24,7 @@ from evidence.errors import (
 )  # fmt: skip
 from evidence.log import cosignature
 from evidence.log.merkle import MAX_SIZE
-from evidence.log.note import Note, SignatureLine, Verifier
+from evidence.log.note import KeyType, Note, SignatureLine, Verifier
 from evidence.log.tree_head import SignedTreeHead
 from evidence.log.witness import write_submission
 
@@ -33,6 +36,41 @@ SIZE_TYPE = "text/x.tlog.size"
 
 MAX_ANSWER_BYTES = 1 << 16
 """A longer answer is refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Witness:
+    """A witness that is asked."""
+
+    verifier: Verifier
+    """Its key, type 0x04."""
+    url: str
+    """Its address, http or https."""
+
+
+def read_list(path: Path) -> list[Witness]:
+    """Return the witnesses of a file with a line `VERIFIER_KEY URL` for each.
+
+    Raises:
+        ConfigError: A line is malformed; it is named.
+        OSError: The file cannot be read.
+    """
+    found = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        key, is_there, url = line.partition(" ")
+        try:
+            verifier = Verifier.parse(key)
+        except InvalidInput as error:
+            raise ConfigError(f"{path.name}, line {number}: {error.detail}") from error
+        if not is_there or not url.startswith(("http://", "https://")):
+            raise ConfigError(
+                f"{path.name}, line {number}: expected VERIFIER_KEY URL, found {line[:100]!r}"
+            )
+        if verifier.kind is not KeyType.COSIGNATURE:
+            raise ConfigError(f"{path.name}, line {number}: expected the key of a witness")
+        found.append(Witness(verifier, url))
+    return found
+
 
 Prove = Callable[[int, int], Sequence[bytes]]
 """Returns the consistency proof of two sizes: prove(old_size, size)."""

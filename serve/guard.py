@@ -22,7 +22,7 @@ from serve import problems
 OPEN_PATHS = frozenset(
     {
         "/healthz", "/readyz", "/api/healthz", "/api/readyz",
-        "/api/openapi.json", "/api/docs", "/",
+        "/api/openapi.json", "/api/docs", "/.well-known/zeropoint/keys", "/",
     }
 )  # fmt: skip
 """Paths that need no token."""

@@ -23,6 +23,39 @@ class RecipeRequest(Wire):
     """Fields of RunConfig to change, nested like it."""
 
 
+class LogView(Wire):
+    """The transparency log of the service."""
+
+    key: str
+    """Its verifier key (C2SP signed-note)."""
+    size: int
+    """Entries so far."""
+    witnesses: list[str]
+    """Verifier keys of the witnesses that are asked to cosign it."""
+
+
+class InclusionProof(Wire):
+    """The proof that an entry is in the log; hashes are base64."""
+
+    index: int
+    size: int
+    root: str
+    leaf: str
+    """SHA-256(0x00 || entry)."""
+    hashes: list[str]
+    """The leaf's sibling first."""
+
+
+class ConsistencyProof(Wire):
+    """The proof that the log only grew; hashes are base64."""
+
+    old_size: int
+    size: int
+    old_root: str
+    root: str
+    hashes: list[str]
+
+
 class Trend(Wire):
     """Whether the evaluation loss falls."""
 

@@ -60,8 +60,8 @@ def reseal(root: Path, notary: Notary) -> None:
     paths = PackPaths(root)
     finalise(root, notary.keyring.key, run_id=root.name, authority=notary.authority)
     entries = [*paths.records.read_bytes().splitlines(), paths.seal_envelope.read_bytes()]
-    head, inclusion = notary.prove(entries)
-    prove(root, tree_head=head, inclusion=inclusion)
+    proof = notary.prove(entries)
+    prove(root, tree_head=proof.tree_head, inclusion=proof.inclusion)
 
 
 @pytest.fixture
@@ -205,8 +205,8 @@ def test_a_retired_key_signs_nothing_behind_its_successor(
         lines.append(sign_statement(keys.key if number == 3 else new, one))
     paths.records.write_bytes(b"".join(line + b"\n" for line in lines))
     finalise(pack, new, run_id=pack.name, authority=type(notary.authority)(history, notary.log))
-    head, inclusion = notary.prove([*lines, paths.seal_envelope.read_bytes()])
-    prove(pack, tree_head=head, inclusion=inclusion)
+    proof = notary.prove([*lines, paths.seal_envelope.read_bytes()])
+    prove(pack, tree_head=proof.tree_head, inclusion=proof.inclusion)
     report = judge(pack)
     assert failed(report) == ["records.chain"]
     assert "retired key" in next(c.detail for c in report.checks if c.id == "records.chain")
@@ -256,7 +256,7 @@ def test_proofs_of_something_else_are_found(
 
 def test_a_tree_head_of_another_log_is_found(pack: Path, tmp_path: Path) -> None:
     stranger = Notary.open(tmp_path / "stranger", limits=Limits())
-    head, _ = stranger.prove([b"an entry"])
+    head = stranger.prove([b"an entry"]).tree_head
     stranger.close()
     PackPaths(pack).seal_tree_head.write_bytes(head)
     assert failed(judge(pack)) == ["log.inclusion"]
