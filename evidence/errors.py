@@ -7,6 +7,8 @@
       Forbidden             known, but not allowed (or a page from another origin)
       NotFound              no such run, checkpoint, data set, route
       Conflict              the request does not fit the state (illegal move, reused key)
+        StaleTreeHead       a tree head starts from another size than a witness is at
+          ForkedLog         a log signed two roots for one size
       TooLarge              a body, queue or stream is over its limit
       RateLimited           too many at once; try again later
       IntegrityError        bytes are not what their digest, chain or signature says
@@ -101,6 +103,25 @@ class Conflict(ServiceError):
 
     code = "conflict"
     title = "Conflict"
+
+
+class StaleTreeHead(Conflict):
+    """A tree head starts from another size than a witness has seen; `expected` is that size."""
+
+    code = "stale_tree_head"
+    title = "Another size was seen"
+
+    @property
+    def size(self) -> int:
+        """Entries of the log as the witness saw it last; 0 before the first time."""
+        return int(self.expected or 0)
+
+
+class ForkedLog(StaleTreeHead):
+    """A log signed two roots for one size: proof that it shows different trees."""
+
+    code = "forked_log"
+    title = "The log forked"
 
 
 class TooLarge(ServiceError):

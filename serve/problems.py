@@ -21,6 +21,8 @@ STATUS_OF = {
     "not_found": 404,
     "method_not_allowed": 405,
     "conflict": 409,
+    "stale_tree_head": 409,
+    "forked_log": 409,
     "too_large": 413,
     "unsupported_media_type": 415,
     "rate_limited": 429,

@@ -25,11 +25,12 @@ from evidence.errors import (
     InvalidInput,
     NotFound,
     ServiceError,
+    StaleTreeHead,
     StorageFull,
     TooLarge,
 )
 from evidence.log.note import KeyType, Signer, Verifier
-from evidence.log.witness import MAX_BODY_BYTES, Stale, Witness
+from evidence.log.witness import MAX_BODY_BYTES, Witness
 
 KEY = "witness.key"
 """Name of the private key below the home."""
@@ -88,7 +89,7 @@ def application(witness: Witness, *, clock: Clock = utc_now) -> Starlette:
             body = await _body(request)
             now_s = int(clock().timestamp())
             line = await run_in_threadpool(witness.add_checkpoint, body, time_s=now_s)
-        except Stale as error:
+        except StaleTreeHead as error:
             return _answer(409, f"{error.size}\n".encode(), kind=SIZE_TYPE)
         except ServiceError as error:
             status = next(

@@ -14,10 +14,11 @@ from pathlib import Path
 from evidence.errors import (
     BadSignature,
     ConfigError,
-    Conflict,
+    ForkedLog,
     IntegrityError,
     InvalidInput,
     NotFound,
+    StaleTreeHead,
 )  # fmt: skip
 from evidence.files import write_atomic
 from evidence.log import merkle, note, tree_head
@@ -36,25 +37,6 @@ HEADS = "heads"
 
 FORK_SUFFIX = ".fork"
 """Suffix of the file with a tree head that the log signed beside the one that was cosigned."""
-
-
-class Stale(Conflict):
-    """A submission starts from another size than the witness is at; `expected` is that size."""
-
-    code = "stale_tree_head"
-    title = "Another size was seen"
-
-    @property
-    def size(self) -> int:
-        """Entries of the log as the witness saw it last; 0 before the first time."""
-        return int(self.expected or 0)
-
-
-class Fork(Stale):
-    """The log signed two roots for one size: proof that it shows different trees."""
-
-    code = "forked_log"
-    title = "The log forked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +93,8 @@ def judge(submission: Submission, log: Verifier, seen: Seen) -> None:
     Raises:
         BadSignature: It is not signed by the log.
         InvalidInput: It says that it starts beyond its own size.
-        Stale: It starts from another size than what was seen.
-        Fork: It is of the size that was seen, with another root.
+        StaleTreeHead: It starts from another size than what was seen.
+        ForkedLog: It is of the size that was seen, with another root.
         BadProof: The proof does not lead from the one to the other.
     """
     head = submission.signed.head
@@ -120,12 +102,12 @@ def judge(submission: Submission, log: Verifier, seen: Seen) -> None:
     if submission.old_size > head.size:
         raise InvalidInput(f"old size: expected up to {head.size}, found {submission.old_size}")
     if submission.old_size != seen.size:
-        raise Stale(
+        raise StaleTreeHead(
             f"{head.origin}: starts from {submission.old_size}, seen was {seen.size}",
             expected=str(seen.size),
         )
     if head.size == seen.size and head.root != seen.root:
-        raise Fork(
+        raise ForkedLog(
             f"{head.origin}: the log signed two roots for size {head.size}: "
             f"{seen.root.hex()} and {head.root.hex()}",
             expected=str(seen.size),
@@ -182,8 +164,8 @@ class Witness:
             InvalidInput: It is malformed.
             NotFound: The log is not one of those that are watched.
             BadSignature: The tree head is not signed by it.
-            Stale: It starts from another size than what was seen.
-            Fork: It is of the size that was seen, with another root; it is kept as evidence.
+            StaleTreeHead: It starts from another size than what was seen.
+            ForkedLog: It is of the size that was seen, with another root; it is kept as evidence.
             BadProof: It does not go on from what was seen.
             StorageFull: There is no space; nothing was cosigned.
             OSError: What was seen cannot be written; nothing was cosigned.
@@ -194,7 +176,7 @@ class Witness:
         with self._lock:
             try:
                 judge(submission, log, self._seen[head.origin])
-            except Fork as fork:
+            except ForkedLog as fork:
                 self._keep_fork(submission.signed, fork)
                 raise
             self._remember(submission.signed)
@@ -211,7 +193,7 @@ class Witness:
             write_atomic(self._path(signed.head.origin), signed.note.data)
         self._seen[signed.head.origin] = seen
 
-    def _keep_fork(self, signed: SignedTreeHead, fork: Fork) -> None:
+    def _keep_fork(self, signed: SignedTreeHead, fork: ForkedLog) -> None:
         log.error("fork: %s", fork.detail)
         path = self._path(signed.head.origin).with_suffix(FORK_SUFFIX)
         if not path.exists():

@@ -9,16 +9,18 @@ from evidence.errors import (
     BadProof,
     BadSignature,
     ConfigError,
+    ForkedLog,
     IntegrityError,
     InvalidInput,
     NotFound,
     ServiceError,
+    StaleTreeHead,
     StorageFull,
 )
 from evidence.log import cosignature, tree_head, witness
 from evidence.log.note import KeyType, Note, Signer
 from evidence.log.tree_head import TreeHead
-from evidence.log.witness import Fork, Stale, Witness
+from evidence.log.witness import Witness
 from tests.evidence.disks import small_disk
 from tests.evidence.log import naive
 from tests.evidence.log.naive import entries_of
@@ -71,7 +73,7 @@ def test_a_rollback_is_refused_after_a_restart_too(
     one.add_checkpoint(body_of(log_signer, entries_of(9), old=0), time_s=NOW_S)
     for watching in (one, again(tmp_path, witness_signer, log_signer)):
         for old in (0, 4, 9):
-            with pytest.raises((Stale, InvalidInput)):
+            with pytest.raises((StaleTreeHead, InvalidInput)):
                 watching.add_checkpoint(body_of(log_signer, entries_of(4), old=old), time_s=NOW_S)
         assert watching.seen("example.org/log").size == 9
 
@@ -81,7 +83,7 @@ def test_a_submission_from_another_size_is_told_the_right_one(
 ) -> None:
     one.add_checkpoint(body_of(log_signer, entries_of(5), old=0), time_s=NOW_S)
     for old in (0, 4, 6, 8):
-        with pytest.raises(Stale) as caught:
+        with pytest.raises(StaleTreeHead) as caught:
             one.add_checkpoint(body_of(log_signer, entries_of(8), old=old), time_s=NOW_S)
         assert caught.value.size == 5
 
@@ -91,7 +93,7 @@ def test_a_fork_of_one_size_is_refused_and_kept(
 ) -> None:
     other = entries_of(5, mark="other")
     one.add_checkpoint(body_of(log_signer, entries_of(5), old=0), time_s=NOW_S)
-    with pytest.raises(Fork, match="two roots for size 5"):
+    with pytest.raises(ForkedLog, match="two roots for size 5"):
         one.add_checkpoint(body_of(log_signer, other, old=5), time_s=NOW_S)
     (kept,) = (tmp_path / "heads").glob("*.fork")
     assert kept.read_bytes() == head_of(log_signer, other)
@@ -115,7 +117,7 @@ def test_two_views_of_a_log_cannot_both_be_cosigned(one: Witness, log_signer: Si
     """A split view: two honest-looking histories of one log, shown in turns."""
     left, right = entries_of(6, mark="left"), entries_of(6, mark="right")
     one.add_checkpoint(body_of(log_signer, left[:3], old=0), time_s=NOW_S)
-    with pytest.raises(Fork):
+    with pytest.raises(ForkedLog):
         one.add_checkpoint(body_of(log_signer, right[:3], old=3), time_s=NOW_S)
     with pytest.raises(BadProof):
         one.add_checkpoint(body_of(log_signer, right, old=3), time_s=NOW_S)
@@ -195,7 +197,7 @@ def test_submissions_at_once_never_take_the_log_back(one: Witness, log_signer: S
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(outcomes) == ["Stale"] * 23 + ["cosigned"]
+    assert sorted(outcomes) == ["StaleTreeHead"] * 23 + ["cosigned"]
 
 
 def test_keys_that_are_no_logs_are_refused(
