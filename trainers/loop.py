@@ -105,6 +105,7 @@ def train(
                 if group.rank == 0:
                     with Stopwatch() as watch:
                         evaluation = forward.evaluate(data)
+                    _require_finite(evaluation.loss, step)
                     report.evaluation(evaluation, step=step, watch=watch)
                 cursor = batches.cursor(step + 1)
                 last = checkpoint.take(stepper, step=step, seed=seed, cursor=cursor, clock=clock)
