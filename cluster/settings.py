@@ -94,6 +94,8 @@ class Settings(BaseModel):
     """Further names, separated by commas, that the Host header may carry."""
     max_body_bytes: Count = 1 << 20
     """Largest request body."""
+    max_pack_bytes: Count = 4 << 30
+    """Largest pack that is taken in to be verified."""
     max_streams: Count = 2_000
     """Most event streams open at once."""
     max_stream_bytes: Annotated[int, Field(ge=4096)] = 1 << 20

@@ -15,11 +15,19 @@ from evidence.errors import ServiceError
 from serve import problems, schemas
 from serve.context import Context
 from serve.guard import OPEN_PATHS
-from serve.routes import catalog, docs, events, health, log, training
+from serve.routes import catalog, docs, events, health, log, training, verify
 from serve.version import VERSION
 from trainers.config import RunConfig
 
-ROUTERS = (health.router, training.router, catalog.router, events.router, log.router, docs.router)
+ROUTERS = (
+    health.router,
+    training.router,
+    catalog.router,
+    events.router,
+    log.router,
+    verify.router,
+    docs.router,
+)
 """Every router of the API."""
 
 _UNDOCUMENTED = ("GET /api/openapi.json",)

@@ -201,6 +201,32 @@ class Client:
         """Return one page of finished models, newest first."""
         return self._json("GET", "/api/models", params={"offset": offset, "limit": limit})
 
+    def log(self) -> Json:
+        """Return key, size and witnesses of the transparency log."""
+        return self._json("GET", "/api/log")
+
+    def log_head(self) -> bytes:
+        """Return the present tree head of the log; no signature was verified."""
+        return self._answer("GET", "/api/log/checkpoint").content
+
+    def log_tile(self, path: str) -> bytes:
+        """Return a tile of the log, e.g. `0/000.p/5` or `entries/000.p/5`."""
+        return self._answer("GET", f"/api/log/tile/{path}").content
+
+    def log_inclusion(self, index: int, size: int) -> Json:
+        """Return the proof that an entry is in the log."""
+        query = {"index": index, "size": size}
+        return self._json("GET", "/api/log/proof/inclusion", params=query)
+
+    def log_consistency(self, old_size: int, size: int) -> Json:
+        """Return the proof that the log only grew between two sizes."""
+        query = {"old_size": old_size, "size": size}
+        return self._json("GET", "/api/log/proof/consistency", params=query)
+
+    def keys(self) -> bytes:
+        """Return the history of the service's public keys."""
+        return self._answer("GET", "/.well-known/zeropoint/keys").content
+
     def nodes(self) -> Json:
         """Return the nodes and their devices."""
         return self._json("GET", "/api/nodes")

@@ -1,13 +1,17 @@
 """What a route needs of the process around it: the manager, the settings, the hub of streams."""
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, cast
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from fastapi import Depends, Request
 
+from cluster.asking import answer
 from cluster.settings import Settings
 from serve.readiness import Readiness
 from serve.stream import Hub
+from serve.verifying import Desk
 
 if TYPE_CHECKING:
     from ray.actor import ActorProxy
@@ -15,7 +19,7 @@ if TYPE_CHECKING:
     from cluster.manager_actor import ManagerActor
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Context:
     """Passed to `create_app`; routes take it by `Depends`."""
 
@@ -23,6 +27,21 @@ class Context:
     manager: "ActorProxy[ManagerActor]"
     readiness: Readiness
     hub: Hub = field(default_factory=Hub)
+
+    @cached_property
+    def desk(self) -> Desk:
+        """Where this replica verifies packs."""
+        return Desk(self.settings.cache)
+
+    async def zip_of(self, run_id: str) -> AsyncIterator[bytes]:
+        """Yield the zip of a run's pack, in pieces.
+
+        Raises:
+            ServiceError: What the manager raised.
+        """
+        pieces: Any = self.manager.evidence_zip.remote(run_id)  # Ray types it as one reference
+        async for reference in pieces:
+            yield await answer(reference)
 
 
 def of_request(request: Request) -> Context:

@@ -49,6 +49,7 @@ def build_asgi(routers: tuple[APIRouter, ...]) -> ASGIApp:
         hosts=_hosts(settings),
         is_token=same_token(tokens.read_or_create(settings.home)),
         max_body_bytes=settings.max_body_bytes,
+        max_pack_bytes=settings.max_pack_bytes,
     )
     return Guard(application.create_app(context, routers=routers), access)
 

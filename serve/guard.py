@@ -2,7 +2,8 @@
 
 Pure ASGI, so that streams are not buffered. In order: (1) Host is ours, so that a name rebound to
 this address reaches nothing; (2) Origin, if a browser sends one, is this service itself; (3) a
-token, but on the open paths; (4) a body is JSON and (5) within its limit.
+token, but on the open paths; (4) a body is JSON, or
+a zip where packs are verified, and (5) within its limit.
 """
 
 import hmac
@@ -27,6 +28,9 @@ OPEN_PATHS = frozenset(
 )  # fmt: skip
 """Paths that need no token."""
 
+UPLOAD_PATH = "/api/verify"
+"""The one path whose body is a zip."""
+
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
 _MOST_DIGITS = 18
@@ -42,7 +46,7 @@ _HEADERS = {
 
 
 class UnsupportedMediaType(ServiceError):
-    """A body is not JSON."""
+    """A body is of another type than the route takes."""
 
     code = "unsupported_media_type"
     title = "Unsupported media type"
@@ -57,6 +61,8 @@ class Access:
     is_token: Callable[[str], bool]
     """Whether a bearer token is known; compares in constant time."""
     max_body_bytes: int
+    max_pack_bytes: int = 4 << 30
+    """Of a body at UPLOAD_PATH."""
 
 
 def same_token(known: str) -> Callable[[str], bool]:
@@ -83,7 +89,7 @@ class Guard:
             return
         # Ray Serve names an application's route prefix as root_path; our routes are whole paths.
         scope["root_path"] = ""
-        exchange = _Exchange(scope, receive, send, max_body_bytes=self._access.max_body_bytes)
+        exchange = _Exchange(scope, receive, send, max_body_bytes=self._most_bytes(scope))
         try:
             self._admit(Request(scope))
             await self._app(scope, exchange.receive, exchange.send)
@@ -110,11 +116,17 @@ class Guard:
             )
         if request.scope["path"] not in OPEN_PATHS:  # (3)
             self._require_token(headers.get("authorization"))
-        self._require_json(headers)  # (4)
+        wanted = _kind_of(request.scope)
+        self._require_kind(headers, wanted)  # (4)
+        most = self._most_bytes(request.scope)
         length = headers.get("content-length", "0")
         is_number = length.isdecimal() and len(length) <= _MOST_DIGITS
-        if not is_number or int(length) > self._access.max_body_bytes:  # (5)
-            raise _too_large(length, most=self._access.max_body_bytes)
+        if not is_number or int(length) > most:  # (5)
+            raise _too_large(length, most=most)
+
+    def _most_bytes(self, scope: Scope) -> int:
+        is_upload = scope["path"] == UPLOAD_PATH
+        return self._access.max_pack_bytes if is_upload else self._access.max_body_bytes
 
     def _require_token(self, authorization: str | None) -> None:
         scheme, _, token = (authorization or "").partition(" ")
@@ -125,16 +137,21 @@ class Guard:
                 cure="`zpctl status` prints the path of the token's file",
             )
 
-    def _require_json(self, headers: Headers) -> None:
+    def _require_kind(self, headers: Headers, wanted: str) -> None:
         has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-        if has_body and kind != "application/json":
+        if has_body and kind != wanted:
             raise UnsupportedMediaType(
-                f"Content-Type: expected application/json, found {kind[:100]!r}",
+                f"Content-Type: expected {wanted}, found {kind[:100]!r}",
                 field="Content-Type",
-                expected="application/json",
+                expected=wanted,
                 found=kind[:100],
             )
+
+
+def _kind_of(scope: Scope) -> str:
+    """Return the content type that a body must have."""
+    return "application/zip" if scope["path"] == UPLOAD_PATH else "application/json"
 
 
 class _Exchange:

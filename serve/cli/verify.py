@@ -11,12 +11,17 @@ import typer
 from evidence import trust
 from evidence.archive import Pack, open_pack
 from evidence.errors import InvalidInput, NotFound
+from evidence.log import folder, merkle, tiles, tree_head
+from evidence.log.note import Verifier
+from evidence.log.tree_head import SignedTreeHead
+from evidence.pack import PackPaths
 from evidence.report import Report, as_text
 from evidence.signing import PublicKey, public_key_of
+from evidence.subject import NOTHING_KNOWN, KnownLog
 from evidence.trust import Trusted
 from evidence.verify import RULES, Verification
-from serve import local
-from serve.cli import connection, documents, options, phases, rebuild, units
+from serve import local, rebuild
+from serve.cli import connection, documents, options, phases, units
 from serve.cli.options import ExitCode, JsonOption, Options, RunArgument
 from serve.cli.terminal import Terminal
 
@@ -32,6 +37,8 @@ class Trust:
     """None accepts any."""
     why: str
     """What to call the key that signed."""
+    home: Path | None = None
+    """Of the service of this machine that the run is of."""
 
 
 ANYONE = Trust(None, "a key that nothing here vouches for; --public-key names one")
@@ -84,8 +91,11 @@ def verify(  # noqa: PLR0913 - one for each option
     with tempfile.TemporaryDirectory(prefix="zpctl-") as scratch:
         path, vouched = _locate(given, pack, scratch=Path(scratch))
         if trusted.public_key is not None:
-            vouched = Trust(trusted.public_key, "the given key, or one that it led to")
-        trusted = replace(trusted, public_key=vouched.key)
+            vouched = replace(vouched, why="the given key, or one that it led to")
+        elif vouched.home is not None:
+            trusted = replace(trusted, public_key=vouched.key)
+        if vouched.home is not None and trusted.known_log is NOTHING_KNOWN:
+            trusted = replace(trusted, known_log=_log_of(vouched.home, path))
         with open_pack(path) as held:
             report = make_checks(held, given.terminal, trusted=trusted, scratch=Path(scratch))
     if json:
@@ -178,4 +188,21 @@ def _locate(given: Options, pack: str, *, scratch: Path) -> tuple[Path, Trust]:
 def _trust_in_service(home: Path) -> Trust:
     """Return trust in the key of the service of a home, if it has one."""
     key = public_key_of(home / _SERVICE_KEY)
-    return ANYONE if key is None else Trust(key, "the key of this service")
+    return ANYONE if key is None else Trust(key, "the key of this service", home)
+
+
+def _log_of(home: Path, pack: Path) -> KnownLog:
+    """Return what the home of a service knows of its log, with the proof that a pack needs."""
+    key, log = home / "keys" / "log.vkey", home / "log"
+    held = PackPaths(pack).seal_tree_head
+    if not (key.exists() and held.exists() and (log / folder.CHECKPOINT).exists()):
+        return NOTHING_KNOWN
+    verifier = Verifier.parse(key.read_text(encoding="utf-8").removesuffix("\n"))
+    head = tree_head.verify(folder.read_head(log), verifier)
+    try:
+        size = SignedTreeHead.parse(held.read_bytes()).head.size
+        subtree = tiles.subtrees(head.head.size, lambda tile: folder.read_tile(log, tile.path))
+        proof = merkle.consistency_proof(size, head.head.size, subtree)
+    except (InvalidInput, NotFound):  # check 17 finds what is wrong with it
+        proof = None
+    return KnownLog(verifier=verifier, head=head, proof=proof)

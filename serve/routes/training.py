@@ -1,6 +1,5 @@
 """Runs: submit, list, look, cancel, resume, predict, and take their evidence away."""
 
-from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Header, Path, Query
@@ -10,7 +9,7 @@ from cluster.asking import answer
 from evidence import digest
 from evidence.records import RunState
 from serve import schemas
-from serve.context import WHO, Context, InContext
+from serve.context import WHO, InContext
 from serve.paging import Offset, PageLimit, next_offset
 
 router = APIRouter(prefix="/api/training", tags=["runs"])
@@ -137,7 +136,7 @@ async def get_evidence(
     if form == "json":
         return schemas.EvidenceView.model_validate(listed)
     return StreamingResponse(
-        _pieces(context, run_id),
+        context.zip_of(run_id),
         media_type="application/zip",
         headers={"content-disposition": f'attachment; filename="{run_id}.zip"'},
     )
@@ -180,9 +179,3 @@ def _download(data: bytes, *, name: str) -> Response:
         "etag": f'"{digest.of_bytes(data)}"',
     }
     return Response(data, media_type="application/octet-stream", headers=headers)
-
-
-async def _pieces(context: Context, run_id: str) -> AsyncIterator[bytes]:
-    pieces: Any = context.manager.evidence_zip.remote(run_id)  # Ray types it as one reference
-    async for reference in pieces:
-        yield await answer(reference)

@@ -8,7 +8,7 @@ from evidence.pack import list_files
 from evidence.report import Result, Verdict
 from evidence.seal import finalise
 from evidence.verify import RULES
-from serve.cli import rebuild
+from serve import rebuild
 from tests.evidence import genuine
 from tests.evidence.judging import judge
 

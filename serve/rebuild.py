@@ -16,7 +16,7 @@ from evidence.subject import DescribeModel
 from trainers.config import parse
 
 _TIMEOUT_S = 120.0
-_ROOT = Path(__file__).resolve().parents[2]
+_ROOT = Path(__file__).resolve().parents[1]
 
 
 def describer(*, cache: Path, scratch: Path) -> DescribeModel:

@@ -5,7 +5,7 @@ import pytest
 
 from evidence.errors import ConfigError, Unavailable
 from evidence.subject import DescribeModel
-from serve.cli import rebuild
+from serve import rebuild
 from tests.cluster import small
 
 
