@@ -2,7 +2,8 @@
 
 quick   no cluster, nothing slow
 all     the whole suite, with the coverage of every process that it starts
-long    the campaigns: as many kills of the manager and of the cluster as of trainers
+long    the campaigns: as many kills of the manager and of the cluster as of trainers, and what is
+        marked long
 """
 
 import os
@@ -39,14 +40,16 @@ def main() -> int:
 
 def run_quick(arguments: list[str]) -> int:
     """Run what needs no cluster and is not slow."""
-    return _run([*_PYTEST, "-q", "-m", "not ray and not slow", *arguments])
+    return _run([*_PYTEST, "-q", "-m", "not ray and not slow and not long", *arguments])
 
 
 def run_all(arguments: list[str]) -> int:
     """Run everything and hold the coverage against the least."""
     shutil.rmtree(COVERAGE, ignore_errors=True)
     COVERAGE.mkdir(parents=True)
-    status = _run([*_COVERAGE, "run", "-m", "pytest", "--durations=15", *arguments])
+    status = _run(
+        [*_COVERAGE, "run", "-m", "pytest", "--durations=15", "-m", "not long", *arguments]
+    )
     _run([*_COVERAGE, "combine", "--quiet"])
     covered = _run([*_COVERAGE, "report", "--skip-covered", f"--fail-under={LEAST_PERCENT}"])
     return status or covered
@@ -56,8 +59,8 @@ def run_long(arguments: list[str]) -> int:
     """Run the long campaigns."""
     names = ("KILLS", "MANAGER_KILLS", "CLUSTER_KILLS")
     longer = {f"ZEROPOINT_TEST_{name}": "20" for name in names}
-    command = [*_PYTEST, "-q", "--durations=15", "tests/integration/test_kills.py", *arguments]
-    return _run(command, **longer)
+    kills = _run([*_PYTEST, "-q", "tests/integration/test_kills.py", *arguments], **longer)
+    return _run([*_PYTEST, "-q", "-m", "long", "--durations=15", *arguments]) or kills
 
 
 def _run(command: list[str], **variables: str) -> int:

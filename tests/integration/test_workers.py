@@ -139,6 +139,7 @@ def nodes(service: LocalService, client: Client, tmp_path: Path) -> Iterator[Nod
     joined.lose()
 
 
+@pytest.mark.long
 def test_a_group_on_two_nodes_waits_for_a_lost_one_and_ends_in_the_bits_of_one_node(
     client: Client, nodes: Nodes, data_cache: Path
 ) -> None:

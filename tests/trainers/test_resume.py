@@ -42,7 +42,11 @@ VIT = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "overrides", [DROPOUT_AND_ADAMW, BATCH_NORM_AND_AUGMENTATION, FLOAT16, GPT, VIT],
+    "overrides",
+    [
+        DROPOUT_AND_ADAMW, BATCH_NORM_AND_AUGMENTATION, FLOAT16, GPT,
+        pytest.param(VIT, marks=pytest.mark.long),
+    ],
     ids=["dropout_and_adamw", "batch_norm_and_augmentation", "float16", "gpt", "vit"],
 )  # fmt: skip
 def test_a_resumed_run_ends_with_the_same_bytes(overrides: dict[str, Any], tmp_path: Path) -> None:
