@@ -17,6 +17,7 @@ from typing import Any
 import ray
 
 from benchmarks.fanout import example_metric
+from cluster.audits import Order
 from cluster.directory import MANAGER, NAMESPACE
 from cluster.launching import Outcome, Ticket
 from cluster.manager import Manager
@@ -24,6 +25,7 @@ from cluster.notary import Notary
 from cluster.placement import Node
 from cluster.settings import Settings
 from cluster.trainer_actor import ManagerSink
+from evidence.errors import Unavailable
 from evidence.journal import Journal
 from evidence.records import RunState, TrainingEvent
 
@@ -47,13 +49,17 @@ class _ThisProcess:
         """There is nothing to end."""
 
 
+async def _nobody_audits(order: Order) -> dict[str, Any]:
+    raise Unavailable(f"run {order.run_id} is not audited here")
+
+
 class _ManagerActor:
     """The part of `cluster.manager_actor` that a trainer's sink calls."""
 
     def __init__(self, home: Path) -> None:
         settings = Settings(home=home, evidence_root=home / "evidence")
         notary = Notary.open(home, limits=settings.limits)
-        self._manager = Manager(settings, _ThisProcess(), notary)
+        self._manager = Manager(settings, _ThisProcess(), notary, _nobody_audits)
 
     async def begin(self) -> str:
         """Take in a run and return its id when it is running."""

@@ -61,9 +61,7 @@ class RayLauncher:
             "lifetime": "detached",
             "max_restarts": 0,
             "scheduling_strategy": strategy,
-            "runtime_env": {
-                "env_vars": {**_node_free(self._settings), "ZEROPOINT_ROLE": "trainer"}
-            },
+            "runtime_env": {"env_vars": {**node_free(self._settings), "ZEROPOINT_ROLE": "trainer"}},
         }
 
     def outcome(self, run_id: str, attempt: int) -> Awaitable[Outcome]:
@@ -114,7 +112,10 @@ def devices_of(resources: dict[str, float], labels: dict[str, str]) -> tuple[Dev
     return tuple(devices)
 
 
-def _node_free(settings: Settings) -> dict[str, str]:
+def node_free(settings: Settings) -> dict[str, str]:
     """Return the settings without the paths, which each node has its own of."""
-    own = {"EVIDENCE_ROOT", "ZEROPOINT_HOME", "ZEROPOINT_CACHE", "ZEROPOINT_DATA_PATH"}
+    own = {
+        "EVIDENCE_ROOT", "ZEROPOINT_HOME", "ZEROPOINT_CACHE", "ZEROPOINT_DATA_PATH",
+        "ZEROPOINT_WITNESSES",
+    }  # fmt: skip
     return {name: value for name, value in as_environment(settings).items() if name not in own}

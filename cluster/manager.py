@@ -14,6 +14,7 @@ import structlog
 
 from cluster import reading, views
 from cluster.audit import AuditJournal
+from cluster.audits import AuditDesk, Work
 from cluster.datasets import DatasetShelf
 from cluster.launching import Launcher, require_ray_train
 from cluster.limits import require_space, require_within
@@ -53,6 +54,7 @@ class Manager:
         settings: Paths and limits.
         launcher: The cluster.
         notary: The service's keys and log.
+        auditors: Who does audits.
         clock: Where timestamps come from.
         count: Called with ("event", kind) and ("error", code) for the operators' metrics.
     """
@@ -62,6 +64,7 @@ class Manager:
         settings: Settings,
         launcher: Launcher,
         notary: Notary,
+        auditors: Work,
         *,
         clock: Clock = utc_now,
         count: Callable[[str, str], None] = lambda _name, _label: None,
@@ -70,6 +73,13 @@ class Manager:
         self.audit = AuditJournal(settings.home / "audit.jsonl", clock=clock)
         self.registry = Registry(settings.runs_root, self.audit, clock=clock, notary=notary)
         self.shelf = DatasetShelf(settings, self.audit)
+        self.audits = AuditDesk(
+            settings.home / "audits",
+            notary=notary,
+            journal=self.audit,
+            clock=clock,
+            work=auditors,
+        )
         self._clock = clock
         self._count = count
         self._launcher = launcher
@@ -221,6 +231,20 @@ class Manager:
         self._queue_pulse.fire()
         return self.view(run_id)
 
+    async def audit_run(
+        self, run_id: str, windows: Mapping[str, Any], *, who: str
+    ) -> dict[str, Any]:
+        """Take in an audit of a run and return its view.
+
+        Raises:
+            NotFound: There is no such run.
+            Conflict: The run is not sealed yet.
+            RateLimited: Too many audits are queued and running.
+        """
+        view = self.audits.submit(self.registry.folder(run_id), windows, who=who)
+        self._queue_pulse.fire()
+        return view
+
     # -- what trainers say ---------------------------------------------------------------------
 
     async def attempt_started(
@@ -356,9 +380,13 @@ class Manager:
 
     async def _schedule(self) -> None:
         queued = self.registry.in_state(RunState.QUEUED)
-        if not queued:
+        if not queued and not self.audits.is_waiting:
             return
         nodes = await self._launcher.nodes()
+        await self._schedule_runs(queued, nodes)
+        self.audits.schedule(nodes, self._taken())
+
+    async def _schedule_runs(self, queued: Sequence[RunFolder], nodes: Sequence[Node]) -> None:
         blocked: set[str] = set()
         for folder in queued:
             if folder.summary.state is not RunState.QUEUED:
@@ -373,16 +401,20 @@ class Manager:
             ahead = "an earlier run for the same device waits"
             self._waiting[folder.run_id] = decision.reason if isinstance(decision, Wait) else ahead
 
-    def _decide(self, folder: RunFolder, nodes: Sequence[Node]) -> Place | Wait:
+    def _taken(self) -> dict[str, list[Mapping[str, float]]]:
+        """Return what trainers and audits hold, by node."""
         taken: dict[str, list[Mapping[str, float]]] = {}
-        for place in self._places.values():
+        for place in (*self._places.values(), *self.audits.places.values()):
             for node_id in place.nodes:
                 taken.setdefault(node_id, []).append(place.resources)
+        return taken
+
+    def _decide(self, folder: RunFolder, nodes: Sequence[Node]) -> Place | Wait:
         earlier = folder.summary.placement if folder.is_described else None
         return choose(
             folder.config,
             nodes=nodes,
-            taken=taken,
+            taken=self._taken(),
             pinned_device=_device(earlier) if earlier else None,
         )
 

@@ -11,10 +11,11 @@ from typing import IO, TYPE_CHECKING, Any
 import ray
 
 from cluster import home_lock, reading
+from cluster.audit_task import RayAuditors
 from cluster.devices import DeviceBoard
 from cluster.directory import HEAD_NODE, MANAGER, NAMESPACE
 from cluster.gauges import Gauges
-from cluster.launcher import RayLauncher
+from cluster.launcher import RayLauncher, node_free
 from cluster.manager import Manager
 from cluster.notary import Notary
 from cluster.prediction import as_images, classify_on_cluster
@@ -64,6 +65,7 @@ class ManagerActor:
             self._settings,
             self._launcher,
             Notary.open(home, limits=self._settings.limits, witnesses=self._settings.witnesses),
+            RayAuditors(node_free(self._settings)),
             count=self._gauges.count,
         )
         await self._manager.start(session=ray.get_runtime_context().get_session_name())
@@ -250,6 +252,30 @@ class ManagerActor:
         """Return a proof of consistency; without a size, with the present tree."""
         await self._begin()
         return self._manager.notary.consistency_view(old_size, size)
+
+    @ray.method
+    async def records(self, run_id: str) -> bytes:
+        """Return the signed records of a run so far, a line each."""
+        await self._begin()
+        return b"".join(line + b"\n" for line in self._folder(run_id).records.lines)
+
+    @ray.method
+    async def audit_run(self, run_id: str, windows: Mapping[str, Any], who: str) -> dict[str, Any]:
+        """Take in an audit of a run."""
+        await self._begin()
+        return await self._manager.carry_through(self._manager.audit_run(run_id, windows, who=who))
+
+    @ray.method
+    async def audit_view(self, audit_id: str) -> dict[str, Any]:
+        """Return one audit."""
+        await self._begin()
+        return self._manager.audits.view(audit_id)
+
+    @ray.method
+    async def audit_page(self, offset: int, limit: int) -> dict[str, Any]:
+        """Return one page of audits, newest first."""
+        await self._begin()
+        return self._manager.audits.page(offset=offset, limit=limit)
 
     @ray.method
     async def keys(self) -> bytes:

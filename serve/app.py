@@ -26,6 +26,7 @@ ROUTERS = (
     events.router,
     log.router,
     verify.router,
+    audits.router,
     docs.router,
 )
 """Every router of the API."""

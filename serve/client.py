@@ -201,6 +201,27 @@ class Client:
         """Return one page of finished models, newest first."""
         return self._json("GET", "/api/models", params={"offset": offset, "limit": limit})
 
+    def audit(self, run_id: str, **windows: Any) -> Json:
+        """Have windows of a run trained again; see `AuditRequest` for what can be asked."""
+        return self._json("POST", "/api/audits", json={"run_id": run_id, **windows})
+
+    def audits(self, *, offset: int = 0, limit: int = 20) -> Json:
+        """Return one page of audits, newest first."""
+        return self._json("GET", "/api/audits", params={"offset": offset, "limit": limit})
+
+    def audit_of(self, audit_id: str) -> Json:
+        """Return one audit."""
+        return self._json("GET", f"/api/audits/{audit_id}")
+
+    def challenge(self, recipe: str, *, nonce: str, steps: int = 100) -> Json:
+        """Have a recipe trained with a nonce of the caller's."""
+        wanted = {"recipe": recipe, "nonce": nonce, "steps": steps}
+        return self._json("POST", "/api/challenges", json=wanted)
+
+    def records(self, run_id: str) -> bytes:
+        """Return the signed records of a run so far, a line each."""
+        return self._answer("GET", f"/api/training/runs/{run_id}/records").content
+
     def log(self) -> Json:
         """Return key, size and witnesses of the transparency log."""
         return self._json("GET", "/api/log")

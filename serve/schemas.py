@@ -23,6 +23,71 @@ class RecipeRequest(Wire):
     """Fields of RunConfig to change, nested like it."""
 
 
+class AuditRequest(Wire):
+    """Which windows of which run are to be trained again."""
+
+    run_id: Annotated[str, Field(pattern=r"^[0-9a-f]{12}$")]
+    windows: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """So many, picked at random; else 3."""
+    begin: Annotated[int, Field(ge=0)] | None = None
+    """Those from this step on."""
+    end: Annotated[int, Field(ge=1)] | None = None
+    """Those up to this step."""
+    everything: bool = False
+    """All of them."""
+
+
+class AuditView(Wire):
+    """An audit."""
+
+    audit_id: str
+    run_id: str
+    status: Literal["queued", "running", "done", "failed"]
+    reason: str
+    """Why it has this status; when it is done, the verdict in one line."""
+    windows: dict[str, Any]
+    """What was asked for."""
+    created: str
+    ended: str | None
+    node: str | None
+    """Node id of where it runs; null before."""
+    report: dict[str, Any] | None
+    """As `zpctl audit --json` prints it; null before it is done."""
+    envelope: dict[str, Any] | None
+    """The signed statement of the outcome (DSSE)."""
+    log_index: int | None
+    """Place of that statement in the log."""
+
+
+class AuditPage(Wire):
+    """One page of audits."""
+
+    audits: list[AuditView]
+    total: int
+    next_offset: int | None
+
+
+class Challenge(Wire):
+    """What a client wants to see trained."""
+
+    recipe: str
+    """Name of a recipe."""
+    nonce: Annotated[str, Field(min_length=16, max_length=200)]
+    """The client's own random text, 16 to 200 characters; it enters the seed."""
+    steps: Annotated[int, Field(ge=3, le=1000)] = 100
+    """Updates, 3 to 1,000."""
+
+
+class ChallengeView(Wire):
+    """A challenge that was taken."""
+
+    run_id: str
+    status: RunState
+    nonce: str
+    links: dict[str, str]
+    """Addresses: run, events, records (signed), evidence (the pack)."""
+
+
 class LogView(Wire):
     """The transparency log of the service."""
 

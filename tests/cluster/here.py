@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from cluster.audits import Order
 from cluster.datasets import DatasetShelf
 from cluster.launcher import devices_of
 from cluster.launching import Lost, Outcome, Ticket
@@ -14,7 +15,7 @@ from cluster.placement import Node
 from cluster.settings import Limits, Settings
 from evidence import tensors
 from evidence.clock import Clock
-from evidence.errors import ServiceError
+from evidence.errors import ServiceError, Unavailable
 from evidence.records import Beginning, Checkpoint, Fault, TrainingEvent
 from tests.cluster import small
 from tests.cluster.small import Watch
@@ -181,10 +182,15 @@ def opened(home: Path, cluster: Here, *, clock: Clock | None = None, **limits: A
         cache=home / "cache",
         limits=Limits(**{"min_free_bytes": 0, **limits}),
     )
-    manager = Manager(settings, cluster, small.notary(home), clock=clock or Watch())
+    manager = Manager(settings, cluster, small.notary(home), nobody_audits, clock=clock or Watch())
     manager.shelf = Stocked(settings, manager.audit)
     cluster.manager = manager
     return manager
+
+
+async def nobody_audits(order: Order) -> dict[str, Any]:
+    """Refuse: what these trainers did in numpy no trainer of the service can do again."""
+    raise Unavailable(f"there is nobody who audits run {order.run_id} here")
 
 
 async def killed(manager: Manager) -> None:
