@@ -339,6 +339,13 @@ class Manager:
         """
         return self._sealing.get(run_id, self.registry.folder(run_id).summary.last_seq)
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no run is queued or running, and no audit."""
+        counts = self.registry.count()
+        live = counts[RunState.QUEUED] + counts[RunState.RUNNING] + len(self._sealing)
+        return not live and not self.audits.places and not self.audits.is_waiting
+
     async def health(self) -> dict[str, Any]:
         """Return what readiness asks of the manager."""
         free = shutil.disk_usage(self.settings.runs_root).free

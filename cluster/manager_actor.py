@@ -12,6 +12,8 @@ import ray
 
 from cluster import home_lock, reading
 from cluster.audit_task import RayAuditors
+from cluster.canary import Canary
+from cluster.canary_task import DATASET, on_the_cluster
 from cluster.devices import DeviceBoard
 from cluster.directory import HEAD_NODE, MANAGER, NAMESPACE
 from cluster.gauges import Gauges
@@ -19,9 +21,12 @@ from cluster.launcher import RayLauncher, node_free
 from cluster.manager import Manager
 from cluster.notary import Notary
 from cluster.prediction import as_images, classify_on_cluster
+from cluster.provenance import describe_code
 from cluster.retention import Retention
 from cluster.run_folder import RunFolder
 from cluster.settings import Settings, as_environment, from_environment
+from evidence.clock import utc_now
+from evidence.errors import Conflict
 from evidence.records import RunState, TrainingEvent
 
 if TYPE_CHECKING:
@@ -69,6 +74,16 @@ class ManagerActor:
             count=self._gauges.count,
         )
         await self._manager.start(session=ray.get_runtime_context().get_session_name())
+        self._canary = Canary(
+            self._settings.cache / "canary",
+            code=describe_code()["digest"],
+            clock=utc_now,
+            train=on_the_cluster(node_free(self._settings)),
+            is_idle=lambda: self._manager.is_idle,
+            has_data=self._has_canary_data,
+        )
+        if self._settings.canary:
+            self._canary.start()
         self._showing = asyncio.create_task(self._show_for_ever())
 
     def _folder(self, run_id: str) -> RunFolder:
@@ -221,7 +236,24 @@ class ManagerActor:
     async def health(self) -> dict[str, Any]:
         """Return what readiness asks of the manager."""
         await self._begin()
-        return await self._manager.health()
+        known = await self._manager.health()
+        return {**known, "canary": self._canary_view()}
+
+    async def _has_canary_data(self) -> bool:
+        return bool((await self._manager.shelf.view(DATASET))["state"] == "ready")
+
+    def _canary_view(self) -> dict[str, Any]:
+        if not self._settings.canary:
+            return {"state": "no data", "detail": "switched off by ZEROPOINT_CANARY=0"}
+        return self._canary.view()
+
+    @ray.method
+    async def canary(self) -> dict[str, Any]:
+        """Have the canary done again, and return what is known of it now."""
+        await self._begin()
+        if not self._settings.canary:
+            raise Conflict("the canary is switched off", cure="start with ZEROPOINT_CANARY=1")
+        return self._canary.again()
 
     @ray.method
     async def log_view(self) -> dict[str, Any]:

@@ -106,6 +106,9 @@ class Settings(BaseModel):
     """Seconds after which a reader that takes no byte is disconnected."""
     kernel_library: KernelLibrary = "auto"
     """What products and convolutions of trainers on a CPU go through."""
+    canary: Annotated[int, Field(ge=0, le=1)] = 1
+    """Whether the canary is done at a start where it is not known: two small runs, one of them on
+    shuffled labels."""
     witnesses: Path | None = None
     """File with a line `VERIFIER_KEY URL` for each witness that is asked to cosign the log."""
     limits: Limits = Limits()

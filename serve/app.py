@@ -15,7 +15,7 @@ from evidence.errors import ServiceError
 from serve import problems, schemas
 from serve.context import Context
 from serve.guard import OPEN_PATHS
-from serve.routes import catalog, docs, events, health, log, training, verify
+from serve.routes import audits, catalog, docs, events, health, log, training, verify
 from serve.version import VERSION
 from trainers.config import RunConfig
 

@@ -67,6 +67,13 @@ class AuditPage(Wire):
     next_offset: int | None
 
 
+class CanaryView(Wire):
+    """What is known of the canary."""
+
+    canary: dict[str, Any]
+    """`state`, `detail`; of the last outcome `true_labels`, `shuffled_labels`, `at`, `age_s`."""
+
+
 class Challenge(Wire):
     """What a client wants to see trained."""
 

@@ -55,7 +55,7 @@ def make_service(data_cache: Path) -> Iterator[MakeService]:
 def service(make_service: MakeService) -> Iterator[LocalService]:
     """The service that most tests share; they must leave it running."""
     home = Path(tempfile.mkdtemp(prefix="zpt-"))
-    yield make_service(home)
+    yield make_service(home, ZEROPOINT_CANARY="1")
     shutil.rmtree(home, ignore_errors=True)
 
 

@@ -28,6 +28,7 @@ def base_environment(home: Path, cache: Path) -> dict[str, str]:
         "ZEROPOINT_HOME": str(home),
         "ZEROPOINT_CACHE": str(cache),
         "ZEROPOINT_MIN_FREE_BYTES": "1000000",
+        "ZEROPOINT_CANARY": "0",
     }
 
 

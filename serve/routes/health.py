@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter, Response
 
+from cluster.asking import answer
 from serve import schemas
 from serve.context import InContext
 
@@ -23,3 +24,9 @@ async def readyz(context: InContext, response: Response) -> schemas.Health:
     if health.status != "ok":
         response.status_code = 503
     return health
+
+
+@router.post("/api/canary", tags=["evidence"])
+async def do_canary(context: InContext) -> schemas.CanaryView:
+    """Have the canary done again, when no run is active; `checks.canary` of health tells it."""
+    return schemas.CanaryView(canary=await answer(context.manager.canary.remote()))

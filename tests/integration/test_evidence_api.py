@@ -1,5 +1,7 @@
 """Evidence over HTTP, as an auditor meets it: packs are verified, the log is proved, keys lead."""
 
+import secrets
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,11 +11,12 @@ import httpx
 import httpx_sse
 import pytest
 
-from evidence import canonical, keyring
+from evidence import canonical, digest, keyring, seed
 from evidence.archive import open_pack
 from evidence.inclusion import Inclusion
 from evidence.log import merkle, note, tiles, tree_head
 from evidence.log.note import Verifier
+from evidence.signing import unverified_statement, verify_envelope
 from evidence.verify import RULES, verify
 from serve.client import Client
 from serve.local import LocalService
@@ -187,3 +190,64 @@ def test_the_public_keys_lead_to_the_one_that_sealed(http: httpx.Client, pack: P
         report = verify(held, public_key=keys[0])
     assert report.key_id == keys[-1].key_id
     assert report.exit_code == 0
+
+
+def test_a_challenge_is_trained_with_the_nonce_of_the_client(
+    http: httpx.Client, client: Client, tmp_path: Path
+) -> None:
+    nonce = secrets.token_hex(16)
+    taken = client.challenge("mnist_mlp", nonce=nonce, steps=30)
+    assert list(client.follow(taken["run_id"]))[-1].data["state"] == "succeeded"
+    lines = http.get(taken["links"]["records"]).content.splitlines()
+    said = [unverified_statement(line)["predicate"] for line in lines]
+    assert said[0]["nonce"] == nonce
+    data = {name: entry["sha256"] for name, entry in _mnist(client).items()}
+    assert said[0]["seed"] == seed.derive(client.run(taken["run_id"])["config"], data, nonce)
+    assert [one["step"] for one in said[1:]] == sorted(one["step"] for one in said[1:])
+    pack = tmp_path / "pack.zip"
+    client.download_evidence(taken["run_id"], pack)
+    with ZipFile(pack) as held:
+        assert held.read("records.jsonl").splitlines() == lines
+
+
+def _mnist(client: Client) -> dict[str, Any]:
+    sets: list[dict[str, Any]] = client.datasets()["datasets"]
+    files: dict[str, Any] = next(one for one in sets if one["name"] == "mnist")["files"]
+    return files
+
+
+@pytest.mark.parametrize("nonce", ["short", "x" * 201])
+def test_a_nonce_that_could_be_guessed_is_refused(http: httpx.Client, nonce: str) -> None:
+    answer = http.post("/api/challenges", json={"recipe": "mnist_mlp", "nonce": nonce})
+    assert assert_problem(answer, 422, "invalid_input")["field"] == "nonce"
+
+
+def test_a_run_is_audited_signed_and_logged(
+    http: httpx.Client, client: Client, run_id: str
+) -> None:
+    asked = client.audit(run_id, windows=1)
+    while (view := client.audit_of(asked["audit_id"]))["status"] in ("queued", "running"):
+        time.sleep(0.2)
+    assert (view["status"], view["report"]["verdict"]) == ("done", "passed"), view
+    keys = keyring.read_history(client.keys())
+    said = verify_envelope(canonical.encode(view["envelope"]), keys[-1])["predicate"]
+    assert said["report_sha256"] == digest.of_record(view["report"])
+    proof = client.log_inclusion(view["log_index"], client.log()["size"])
+    leaf = merkle.leaf_hash(canonical.encode(view["envelope"]))
+    assert note.to_base64(leaf) == proof["leaf"]
+    assert view["audit_id"] in [one["audit_id"] for one in client.audits()["audits"]]
+    assert_problem(http.get(f"/api/audits/{UNKNOWN}"), 404, "not_found")
+
+
+def test_a_run_that_goes_on_cannot_be_audited(http: httpx.Client, client: Client) -> None:
+    running = client.submit({"recipe": "mnist_mlp", "overrides": {"steps": 5000}})["run_id"]
+    answer = http.post("/api/audits", json={"run_id": running})
+    assert_problem(answer, 409, "conflict")
+    client.cancel(running)
+
+
+def test_the_canary_passes_when_nothing_else_runs(client: Client) -> None:
+    while (check := client.readiness()["checks"]["canary"])["state"] == "running":
+        time.sleep(0.5)
+    assert check["state"] == "passed", check
+    assert check["true_labels"] >= 0.8 > 0.2 > check["shuffled_labels"]

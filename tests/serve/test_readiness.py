@@ -53,6 +53,7 @@ def known(**changes: Any) -> dict[str, Any]:
         "key_id": "k",
         "audit_seq": 1,
         "datasets": [dataset("absent", None)],
+        "canary": {"state": "passed", "detail": "a test"},
     }
     return {**base, **changes}
 
