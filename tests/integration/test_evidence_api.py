@@ -250,4 +250,4 @@ def test_the_canary_passes_when_nothing_else_runs(client: Client) -> None:
     while (check := client.readiness()["checks"]["canary"])["state"] == "running":
         time.sleep(0.5)
     assert check["state"] == "passed", check
-    assert check["true_labels"] >= 0.8 > 0.2 > check["shuffled_labels"]
+    assert check["true_labels"] - check["shuffled_labels"] > 0.6
