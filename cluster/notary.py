@@ -21,6 +21,7 @@ from evidence.log.merkle import leaf_hash
 from evidence.log.note import KeyType, Note, Signer, to_base64
 from evidence.log.store import Log
 from evidence.log.tree_head import SignedTreeHead
+from evidence.model_signature import ModelKey
 from evidence.seal import Authority
 from evidence.signing import sign_statement
 
@@ -47,6 +48,7 @@ class Notary:
     Args:
         keyring: What signs statements.
         signer: What signs tree heads.
+        model_key: What signs checkpoints' folders.
         log: The log.
         limits: Of the service; every commitment tells them.
         witnesses: Who is asked to cosign tree heads.
@@ -56,6 +58,7 @@ class Notary:
         self,
         keyring: Keyring,
         signer: Signer,
+        model_key: ModelKey,
         log: Log,
         *,
         limits: Limits,
@@ -63,6 +66,8 @@ class Notary:
     ) -> None:
         self._keyring = keyring
         self._signer = signer
+        self.model_key = model_key
+        """What signs checkpoints' folders."""
         self._log = log
         self._witnesses = witnesses
         self._turn = threading.Lock()
@@ -86,7 +91,9 @@ class Notary:
         keyring = Keyring.open_or_create(keys)
         signer = Signer.open_or_create(keys / "log.key", KeyType.ED25519)
         asked = read_list(witnesses) if witnesses else []
-        return cls(keyring, signer, Log(home / LOG_NAME), limits=limits, witnesses=asked)
+        model_key = ModelKey.open_or_create(keys / "model.key")
+        log = Log(home / LOG_NAME)
+        return cls(keyring, signer, model_key, log, limits=limits, witnesses=asked)
 
     @property
     def key_id(self) -> str:
@@ -106,7 +113,7 @@ class Notary:
     @property
     def authority(self) -> Authority:
         """Who seals packs."""
-        return Authority(self._keyring.history, self.log)
+        return Authority(self._keyring.history, self.log, self.model_key.public)
 
     def sign(self, statement: Mapping[str, Any]) -> bytes:
         """Return the envelope of a statement."""

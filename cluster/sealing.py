@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 from cluster.notary import Notary
 from cluster.run_folder import RunFolder
-from evidence import canonical, files, seal
+from evidence import canonical, files, model_signature, seal
+from evidence.pack import checkpoint_name
 from evidence.seal import finalise
 
 
@@ -22,6 +23,8 @@ def seal_run(folder: RunFolder, notary: Notary) -> Mapping[str, str]:
         ended = {"state": folder.summary.state, "ended": folder.summary.ended}
         files.write_atomic(paths.provenance, canonical.encode({**begun, **ended}))
     folder.records.mend()
+    if folder.records.lines:
+        _sign_models(folder, notary)
     finalise(paths.root, notary.keyring.key, run_id=folder.run_id, authority=notary.authority)
     entries = [*folder.records.lines, paths.seal_envelope.read_bytes()]
     if folder.records.lines:
@@ -30,3 +33,12 @@ def seal_run(folder: RunFolder, notary: Notary) -> Mapping[str, str]:
         return proof.absent
     notary.enter(entries)
     return {}
+
+
+def _sign_models(folder: RunFolder, notary: Notary) -> None:
+    """Sign the folder of each checkpoint whose bytes are kept."""
+    for step, record in folder.summary.checkpoints.items():
+        name = checkpoint_name(step)
+        digests = {file: held.sha256 for file, held in record.files.items()}
+        target = folder.paths.checkpoints / name / model_signature.FILE
+        files.write_atomic(target, notary.model_key.sign(name, digests))

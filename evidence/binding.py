@@ -102,6 +102,8 @@ class SealBinding(Record):
     run_id: RunId
     manifest_sha256: Digest
     manifest_bytes: Annotated[int, Field(ge=0)]
+    model_key: Digest
+    """SHA-256 of seal/model.pub."""
     log: Annotated[str, Field(min_length=1, max_length=300)]
     previous: Digest
     """SHA-256 of the last line of records.jsonl, without its newline."""

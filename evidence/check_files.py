@@ -12,6 +12,7 @@ from evidence.pack import (
     MANIFEST,
     MANIFEST_SHA256,
     MAX_DOCUMENT_BYTES,
+    MODEL_SIGNATURE,
     RECORDS,
     REQUIRED,
     SEAL_ENVELOPE,
@@ -54,6 +55,8 @@ def complete(subject: Subject) -> Good:
     _refuse_missing(_companions(listed) - listed, "a file that goes with it is there")
     _refuse_extra(held - listed - beside, "manifest.json does not list it")
     _refuse_extra({path for path in listed if not is_known(path)}, "no pack has such a file")
+    later = {path for path in listed if version == 1 and path.endswith(f"/{MODEL_SIGNATURE}")}
+    _refuse_extra(later, "no pack of format 1 has such a file")
     _refuse_extra(subject.pack.empty_folders, "there is nothing in it", kind="an empty folder")
     return Good(plural(len(held), "file"))
 

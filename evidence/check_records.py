@@ -1,4 +1,4 @@
-"""Checks 13 to 15: the signed records of a run against its files, and against one another."""
+"""Checks 13 to 15 and 19: the signed records of a run against its files, and one another."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,15 +7,19 @@ from evidence import binding, canonical, digest
 from evidence.binding import CheckpointBinding, Commitment, Place
 from evidence.errors import BadSignature, IntegrityError, InvalidInput
 from evidence.keyring import read_history
+from evidence.model_signature import ModelPublicKey, require_signed
 from evidence.pack import (
     CONFIG,
+    MODEL_SIGNATURE,
     RECORDS,
     SEAL_ENVELOPE,
     SEAL_KEY,
     SEAL_KEYS,
+    SEAL_MODEL_KEY,
+    checkpoint_path,
 )
 from evidence.packfiles import CheckpointLine, EventLine, Provenance
-from evidence.records import CheckpointAction
+from evidence.records import CHECKPOINT_FILES, CheckpointAction
 from evidence.signing import PublicKey, key_id_of, verify_envelope
 from evidence.subject import (
     Difference,
@@ -23,6 +27,7 @@ from evidence.subject import (
     Good,
     SignedLine,
     Subject,
+    as_difference,
     event_place,
     first_difference,
     line_place,
@@ -274,3 +279,48 @@ class _MetricPlaces:
             self._last = Place(seq=self._next[0], sha256=self._next[1])
             self._next = next(self._heads, None)
         return self._last
+
+
+def model_signatures(subject: Subject) -> Good:
+    """(19) Each checkpoint's folder is signed as OpenSSF Model Signing does, by the sealed key."""
+    subject.require_bound()
+    key = _model_key(subject)
+    signed = 0
+    for record in subject.checkpoints:
+        path = checkpoint_path(record.step, MODEL_SIGNATURE)
+        is_there = subject.has(checkpoint_path(record.step, CHECKPOINT_FILES[0]))
+        if record.action is not CheckpointAction.WRITTEN or not is_there:
+            continue
+        name = path.split("/")[1]
+        digests = {file: held.sha256 for file, held in record.files.items()}
+        try:
+            require_signed(subject.read(path), key, name=name, files=digests)
+        except BadSignature as error:
+            raise Differs(
+                Difference(
+                    f"{path}: {error.detail}",
+                    where=path,
+                    expected=error.expected or "",
+                    found=error.found or "",
+                    meaning="the model signature was made for another checkpoint, or changed",
+                )
+            ) from error
+        signed += 1
+    return Good(plural(signed, "checkpoint"), f"ECDSA P-256, key {key.sha256[:16]}")
+
+
+def _model_key(subject: Subject) -> ModelPublicKey:
+    told = str(subject.seal_statement.get("predicate", {}).get("model_key"))
+    with as_difference(SEAL_MODEL_KEY):
+        key = ModelPublicKey.from_pem(subject.read(SEAL_MODEL_KEY))
+    if key.sha256 != told:
+        raise Differs(
+            Difference(
+                f"{SEAL_MODEL_KEY} is not the key that the seal names",
+                where=SEAL_MODEL_KEY,
+                expected=told,
+                found=key.sha256,
+                meaning="the key that should check the model signatures was replaced",
+            )
+        )
+    return key

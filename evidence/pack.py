@@ -48,6 +48,8 @@ SEAL_KEY = "seal/service.pub"
 SEAL_KEYS = "seal/keys.jsonl"
 SEAL_TREE_HEAD = "seal/tree_head.txt"
 SEAL_INCLUSION = "seal/inclusion.json"
+SEAL_MODEL_KEY = "seal/model.pub"
+MODEL_SIGNATURE = "model.sig"
 LOGS = "logs"
 STATUS = "status.json"
 
@@ -66,7 +68,14 @@ DESCRIPTIONS = (MODEL, PROVENANCE)
 SEAL_FILES: Mapping[int, tuple[str, ...]] = MappingProxyType(
     {
         1: (SEAL_ENVELOPE, SEAL_KEY),
-        2: (SEAL_ENVELOPE, SEAL_KEY, SEAL_KEYS, SEAL_TREE_HEAD, SEAL_INCLUSION),
+        2: (
+            SEAL_ENVELOPE,
+            SEAL_KEY,
+            SEAL_KEYS,
+            SEAL_TREE_HEAD,
+            SEAL_INCLUSION,
+            SEAL_MODEL_KEY,
+        ),
     }
 )
 """By format, the closed list of files under seal/; each verifies itself."""
@@ -80,10 +89,9 @@ MAX_MANIFEST_BYTES = 16 << 20
 DOCUMENTS = (CONFIG, *DESCRIPTIONS, MANIFEST_SHA256, *SEAL_FILES[2])
 """Small files that a reader takes whole."""
 
+_CHECKPOINT_NAMES = "|".join(map(re.escape, (*CHECKPOINT_FILES, MODEL_SIGNATURE)))
 _STEP_NAME = re.compile(r"step_(\d{6,16})")
-_CHECKPOINT_PATH = re.compile(
-    rf"{CHECKPOINTS}/(step_\d{{6,16}})/(?:{'|'.join(map(re.escape, CHECKPOINT_FILES))})"
-)
+_CHECKPOINT_PATH = re.compile(rf"{CHECKPOINTS}/(step_\d{{6,16}})/(?:{_CHECKPOINT_NAMES})")
 
 RunId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$")]
 
@@ -115,6 +123,7 @@ class PackPaths:
         self.seal_keys = root / SEAL_KEYS
         self.seal_tree_head = root / SEAL_TREE_HEAD
         self.seal_inclusion = root / SEAL_INCLUSION
+        self.seal_model_key = root / SEAL_MODEL_KEY
 
 
 class Manifest(Record):

@@ -11,6 +11,7 @@ from typing import Any
 from evidence import binding, canonical, derived, digest, files, journal
 from evidence.derived import Sources
 from evidence.errors import BadSignature, IntegrityError
+from evidence.model_signature import ModelPublicKey
 from evidence.pack import (
     DERIVED,
     MANIFEST,
@@ -38,6 +39,8 @@ class Authority:
     """The history of keys that leads to the signing one; see `keyring`."""
     log: str
     """Verifier key of the log that gets the seal."""
+    model_key: ModelPublicKey
+    """What signed the checkpoints' folders."""
 
 
 def _go_on(_: str) -> None:
@@ -108,11 +111,17 @@ def seal_pack(root: Path, key: SigningKey, *, authority: Authority | None = None
     elif authority is None:
         raise IntegrityError(f"{RECORDS} is there, but no authority that seals it")
     else:
-        said = bound_seal_statement(manifest, log=authority.log, previous=last_record)
+        said = bound_seal_statement(
+            manifest,
+            log=authority.log,
+            model_key=authority.model_key.sha256,
+            previous=last_record,
+        )
     paths.seal.mkdir(exist_ok=True)
     files.sweep(paths.seal)
     if last_record is not None and authority is not None:
         files.write_atomic(paths.seal_keys, authority.history)
+        files.write_atomic(paths.seal_model_key, authority.model_key.pem)
     files.write_atomic(paths.seal_key, key.public.pem)
     files.write_atomic(paths.seal_envelope, sign_statement(key, said))
     files.fsync_folder(root)
@@ -153,12 +162,15 @@ def seal_statement(manifest: bytes) -> dict[str, Any]:
     return statement({MANIFEST: sha256}, predicate_type=PREDICATE_TYPE, predicate=predicate)
 
 
-def bound_seal_statement(manifest: bytes, *, log: str, previous: str) -> dict[str, Any]:
+def bound_seal_statement(
+    manifest: bytes, *, log: str, model_key: str, previous: str
+) -> dict[str, Any]:
     """Return the statement that seals a pack of format 2 with this manifest.
 
     Args:
         manifest: manifest.json.
         log: Verifier key of the log.
+        model_key: SHA-256 of seal/model.pub.
         previous: SHA-256 of the last line of records.jsonl.
 
     Raises:
@@ -169,6 +181,7 @@ def bound_seal_statement(manifest: bytes, *, log: str, previous: str) -> dict[st
         run_id=parse(Manifest, manifest).run_id,
         manifest_sha256=sha256,
         manifest_bytes=len(manifest),
+        model_key=model_key,
         log=log,
         previous=previous,
     )
@@ -202,8 +215,10 @@ def require_sealed(
     if previous is None:
         expected = seal_statement(manifest)
     else:
-        log = found.get("predicate", {}).get("log")
-        expected = bound_seal_statement(manifest, log=str(log)[:300], previous=previous)
+        told = binding.predicate_of(found, binding.SealBinding, binding.SEAL)
+        expected = bound_seal_statement(
+            manifest, log=told.log, model_key=told.model_key, previous=previous
+        )
     if found != expected:
         raise BadSignature(
             "the seal is a signed statement about another manifest",

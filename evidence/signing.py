@@ -9,7 +9,6 @@ import base64
 import binascii
 import logging
 import os
-import stat
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,10 +17,11 @@ from typing import Any, Self
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
-from evidence import canonical, digest
+from evidence import canonical, digest, key_files
 from evidence.errors import BadSignature, ConfigError, InvalidInput
-from evidence.files import TEMPORARY_PREFIX, fsync_folder, no_space_as_storage_full
+from evidence.files import TEMPORARY_PREFIX
 
 log = logging.getLogger(__name__)
 
@@ -135,9 +135,7 @@ class SigningKey:
             StorageFull: There is no space.
             OSError: The file cannot be read or made.
         """
-        if not path.exists():
-            _create(path)
-        key = cls(_load(path))
+        key = cls(_ed25519(path, key_files.read_or_make(path, Ed25519PrivateKey.generate)))
         try:
             _publish(key.public, path.with_suffix(PUBLIC_SUFFIX))
         except OSError as error:
@@ -160,7 +158,7 @@ def public_key_of(path: Path) -> PublicKey | None:
     public = path.with_suffix(PUBLIC_SUFFIX)
     if public.exists():
         return PublicKey.from_pem(public.read_bytes())
-    return SigningKey(_load(path)).public if path.exists() else None
+    return SigningKey(_ed25519(path, key_files.read(path))).public if path.exists() else None
 
 
 def _publish(key: PublicKey, path: Path) -> None:
@@ -178,44 +176,7 @@ def _publish(key: PublicKey, path: Path) -> None:
         raise
 
 
-def _create(path: Path) -> None:
-    """Make a new key file: written under another name, then linked, so that it is never half."""
-    pem = Ed25519PrivateKey.generate().private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    with no_space_as_storage_full(path.name):
-        # mkstemp opens with O_CREAT | O_EXCL and mode 0600.
-        descriptor, temporary = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=path.parent)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(pem)
-                file.flush()
-                os.fsync(file.fileno())
-            os.link(temporary, path)
-        except FileExistsError:  # another process made it first
-            pass
-        finally:
-            Path(temporary).unlink()
-        fsync_folder(path.parent)
-
-
-def _load(path: Path) -> Ed25519PrivateKey:
-    with path.open("rb") as file:
-        mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-        if mode & 0o077:
-            raise ConfigError(
-                f"{path}: a signing key must be readable by its owner alone; found mode {mode:04o}",
-                expected="mode 0600",
-                found=f"mode {mode:04o}",
-                cure=f"chmod 600 {path}, and make a new key if others may have read it",
-            )
-        data = file.read()
-    try:
-        key = serialization.load_pem_private_key(data, password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise ConfigError(f"{path}: expected an unencrypted PEM key, found: {error}") from error
+def _ed25519(path: Path, key: PrivateKeyTypes) -> Ed25519PrivateKey:
     if not isinstance(key, Ed25519PrivateKey):
         raise ConfigError(f"{path}: expected an Ed25519 private key, found {type(key).__name__}")
     return key

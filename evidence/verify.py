@@ -18,6 +18,7 @@
     16  log.inclusion          each signed record is in the tree that the log signed
     17  log.consistency        that tree and one that is known from elsewhere are of one log
     18  log.witnesses          witnesses whose keys are known cosigned that tree
+    19  model.signature        model.sig of each checkpoint, as OpenSSF Model Signing verifies it
 
 Ids are stable; numbers are the order. A check that needs another one which did not pass is not
 made and says so; all others go on. The functions are in `check_files`, `check_journals`,
@@ -103,6 +104,8 @@ RULES = (
          (16,), check_log.consistency),
     Rule(18, "log.witnesses", "Witnesses that you trust cosigned the log",
          (16,), check_log.witnesses),
+    Rule(19, "model.signature", "Checkpoints carry OpenSSF model signatures",
+         (3, 9), check_records.model_signatures),
 )  # fmt: skip
 """The one list of checks."""
 

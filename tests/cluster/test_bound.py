@@ -1,6 +1,7 @@
 """Packs of format 2 that a fraudster with the service's keys made false, and honest ones."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from evidence.log import cosignature, note, tree_head
 from evidence.log.note import KeyType, Signer
 from evidence.log.tree_head import SignedTreeHead
 from evidence.pack import PackPaths
+from evidence.records import CHECKPOINT_FILES
 from evidence.report import Report, Result, Verdict
 from evidence.seal import finalise, prove
 from evidence.signing import SigningKey, sign_statement, unverified_statement
@@ -58,6 +60,9 @@ def reforge(root: Path, change: Callable[[Predicates], object], notary: Notary) 
 
 def reseal(root: Path, notary: Notary) -> None:
     paths = PackPaths(root)
+    for folder in paths.checkpoints.iterdir():
+        digests = {name: digest.of_file(folder / name) for name in CHECKPOINT_FILES}
+        (folder / "model.sig").write_bytes(notary.model_key.sign(folder.name, digests))
     finalise(root, notary.keyring.key, run_id=root.name, authority=notary.authority)
     entries = [*paths.records.read_bytes().splitlines(), paths.seal_envelope.read_bytes()]
     proof = notary.prove(entries)
@@ -142,7 +147,8 @@ def test_an_edited_record_breaks_its_signature(pack: Path, notary: Notary) -> No
 def test_a_pack_stripped_of_its_records_is_format_1_and_says_so(pack: Path, notary: Notary) -> None:
     paths = PackPaths(pack)
     paths.records.unlink()
-    for path in (paths.seal_keys, paths.seal_tree_head, paths.seal_inclusion):
+    signatures = pack.glob("checkpoints/*/model.sig")
+    for path in (*paths.seal.iterdir(), *signatures):
         path.unlink()
     finalise(pack, notary.keyring.key, run_id=pack.name)
     assert result_of(judge(pack), "records.commitment") is Result.NOT_CHECKED
@@ -204,7 +210,7 @@ def test_a_retired_key_signs_nothing_behind_its_successor(
         one["predicate"]["previous"] = digest.of_bytes(lines[-1]) if lines else None
         lines.append(sign_statement(keys.key if number == 3 else new, one))
     paths.records.write_bytes(b"".join(line + b"\n" for line in lines))
-    finalise(pack, new, run_id=pack.name, authority=type(notary.authority)(history, notary.log))
+    finalise(pack, new, run_id=pack.name, authority=replace(notary.authority, history=history))
     proof = notary.prove([*lines, paths.seal_envelope.read_bytes()])
     prove(pack, tree_head=proof.tree_head, inclusion=proof.inclusion)
     report = judge(pack)
