@@ -1,6 +1,6 @@
 """Samples a second of one trainer, of two copies at once, of two workers, and of two threads.
 
-Every side is a process of its own per trainer (no service), kernel set `native`, float32, real data.
+Every trainer is a process of its own (no service): kernel set `native`, float32, real data.
 A worker of the group sees as many samples a step as the single trainer does, so its batch is twice
 as large; two copies share nothing and say what the machine can give.
 """
