@@ -12,7 +12,7 @@ from pathlib import Path
 
 NAMES = (
     "service_overhead", "first_metric", "memory", "fanout", "stream_latency", "metric_logging",
-    "training", "time_to_accuracy", "workers", "transparency_log",
+    "training", "time_to_accuracy", "workers", "transparency_log", "evidence_cost",
 )  # fmt: skip
 """Every benchmark: a module with `measure`, FULL and QUICK; `document` where rows are its own."""
 
