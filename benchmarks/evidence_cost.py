@@ -1,7 +1,7 @@
 """What evidence costs: training with it against without, its bytes, and its verification.
 
 Both sides are the same loop in a process of its own, in turns; the one writes a run folder with
-signed records and a log, the other throws its events away. One record a second or so, as the goal says.
+signed records and a log, the other throws its events away. About one record a second.
 """
 
 import hashlib
