@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmarks and print their table; return 0, or 1 where one could not run."""
     options = _parser().parse_args(arguments)
     from benchmarks import outcome
-    from cluster.provenance import REPOSITORY
+    from trainers.provenance import REPOSITORY
 
     if options.table:
         print(outcome.as_markdown(outcome.read(outcome.RESULTS)), end="")
