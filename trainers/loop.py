@@ -58,12 +58,12 @@ def train(
     group: Group = ALONE,
     clock: Clock = utc_now,
 ) -> Outcome:
-    """Train from `start` to the last step and hand every event to `sink`, in order.
+    """Train from `start` to the last step, or to `start.until`, and hand every event to `sink`.
 
     Args:
         config: The run.
         data: Its data set, verified.
-        start: `Start.fresh()`, or behind a checkpoint of the same run.
+        start: `Start.fresh()`, or behind a checkpoint of the same run; and where to stop.
         sink: Takes metrics, checkpoints and log events; may block.
         group: The workers of the run, this one among them.
         clock: For timestamps.
@@ -86,10 +86,11 @@ def train(
     checkpoint.restore(stepper, start, seed=seed, cursor=batches.cursor(start.step + 1))
     forward = Forward(config, stepper.model)
     report = _Reporter(config, sink, clock)
+    until = config.steps if start.until is None else start.until
     last = None
 
-    with Ahead(batches, last=config.steps) as ahead:
-        for step in range(start.step + 1, config.steps + 1):
+    with Ahead(batches, last=until) as ahead:
+        for step in range(start.step + 1, until + 1):
             lr = learning_rate(
                 config.schedule, peak=config.optimizer.lr, step=step, steps=config.steps
             )
@@ -109,7 +110,7 @@ def train(
                 require_agreement(group, f"state after step {step}", _state(last))
                 sink(last)
 
-    return Outcome(config.steps, seed, last)
+    return Outcome(until, seed, last)
 
 
 def _require_device(config: RunConfig) -> None:
