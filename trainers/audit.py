@@ -25,7 +25,7 @@ from evidence.verify import Verification
 from trainers import audit_plan, audit_report, replay_job
 from trainers.audit_plan import Plan
 from trainers.audit_report import AuditReport, Missing, Times
-from trainers.claims import Claims, kernels_name
+from trainers.claims import Claims
 from trainers.comparison import Outcome, WindowResult
 from trainers.config import KernelLibrary
 from trainers.replay_job import Job, Runtime
@@ -185,19 +185,7 @@ class Audit:
         yield from self._broken
         unclear = [one for one in self._results if one.outcome is Outcome.CANNOT_TELL]
         if unclear:
-            yield self._other_kernels(unclear[0])
-
-    def _other_kernels(self, result: WindowResult) -> Missing:
-        trained, here = self._plan.trained_with, self._runtime
-        largest = result.tensors.largest if result.tensors else None
-        apart = f"; they differ by up to {largest.largest:g} in {largest.name}" if largest else ""
-        return Missing(
-            what="kernels",
-            detail=f"steps {result.window} gave other bits under other kernels{apart}. Trained "
-            f"with {trained and trained.name}; here {here and kernels_name(here.runtime)}",
-            cure="audit on a machine with the kernels of the run, or audit a run of the kernel set "
-            "portable",
-        )
+            yield _other_kernels(unclear[0])
 
 
 def audit(path: Path, request: Request, auditor: Auditor) -> AuditReport:
@@ -211,6 +199,17 @@ def audit(path: Path, request: Request, auditor: Auditor) -> AuditReport:
     for _ in (*one.checks(), *one.windows()):
         pass
     return one.report()
+
+
+def _other_kernels(result: WindowResult) -> Missing:
+    largest = result.tensors.largest if result.tensors else None
+    apart = "" if largest is None else f", by up to {largest.largest:.3g} in {largest.name}"
+    return Missing(
+        what="kernels",
+        detail=f"steps {result.window} differ{apart}, under other kernels than those of training",
+        cure="audit on a machine with the run's kernels; the kernel set portable has the same on "
+        "every x86-64-v3 processor",
+    )
 
 
 def _missing(what: str, error: ServiceError | OSError, *, cure: str) -> Missing:

@@ -148,11 +148,12 @@ def kernels_name(runtime: Mapping[str, Any]) -> str:
     """Return what a runtime computes with in one line: library, instruction set, processor."""
     kernels = runtime.get("kernels")
     told = kernels if isinstance(kernels, Mapping) else {}
-    parts = [str(told[name]) for name in ("backend", "version", "instruction_set") if name in told]
+    parts = [str(told[name]) for name in ("backend", "version") if name in told]
     threads = f"{told['threads']} threads" if told.get("threads", 1) != 1 else "1 thread"
     digest = kernels_digest(runtime)
     words = [
         " ".join(parts) or "unknown kernels",
+        *([f"instruction set {told['instruction_set']}"] if "instruction_set" in told else []),
         threads,
         str(runtime.get("device", "an unknown device")),
         str(runtime.get("cpu", "an unknown processor")),

@@ -176,7 +176,9 @@ def _values(
             yield _Place(record.step, _SAVED, index, name), getattr(record, name)
 
 
-def first_difference(window: Window, facts: Sequence[Fact]) -> First | None:
+def first_difference(
+    window: Window, facts: Sequence[Fact], *, has_same_kernels: bool
+) -> First | None:
     """Return where the two sides part, as narrowly as the records tell it.
 
     The measures of a step are taken before the step moves the weights. So where they are equal all
@@ -188,6 +190,8 @@ def first_difference(window: Window, facts: Sequence[Fact]) -> First | None:
         if not all(fact.is_equal for fact in part):
             begins = step == window.begin + 1 and not is_digest
             meaning = _meaning(facts, is_digest=is_digest, is_test=is_test, window=window)
+            if not has_same_kernels:
+                meaning = "other kernels round otherwise; whether more than that differs is open"
             return First(step=step, earliest=step if begins else earliest, meaning=meaning)
         if is_digest:
             earliest = step + 1

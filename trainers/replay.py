@@ -58,14 +58,16 @@ class Replay:
         differing = [fact for fact in facts if not fact.is_equal]
         trained_s, reason = comparison.trained_seconds(self.claims, window)
         is_refused = isinstance(trouble, IntegrityError)
+        is_same = self.has_same_kernels and self.claims.has_kernels_of(window)
+        first = comparison.first_difference(window, facts, has_same_kernels=is_same)
         return WindowResult(
             window=window,
-            outcome=self._outcome(window, is_equal=not differing, is_refused=is_refused),
+            outcome=_outcome(is_equal=not differing, is_refused=is_refused, is_same=is_same),
             compared=len(facts),
             differing=len(differing),
             digests=comparison.end_digests(window, facts),
             differences=tuple(differing[:MAX_DIFFERENCES]),
-            first=None if is_refused else comparison.first_difference(window, facts),
+            first=None if is_refused else first,
             tensors=None if is_refused else states,
             refused=trouble.detail if trouble and is_refused else None,
             ended=trouble.detail if trouble and not is_refused else None,
@@ -95,15 +97,6 @@ class Replay:
         record = self.claims.checkpoint(window.begin)
         return Start.from_files(files_of(self.pack, window.begin), record=record)
 
-    def _outcome(self, window: Window, *, is_equal: bool, is_refused: bool) -> Outcome:
-        """Equal is equal under any kernels; a start that is none of the run is wrong under all."""
-        if is_refused:
-            return Outcome.MISMATCH
-        if is_equal:
-            return Outcome.EQUAL
-        is_same = self.has_same_kernels and self.claims.has_kernels_of(window)
-        return Outcome.MISMATCH if is_same else Outcome.CANNOT_TELL
-
     def _states(self, window: Window, facts: Sequence[Fact], found: Found) -> Tensors | None:
         """Return how the states at the end of a window differ, where anything does."""
         if all(fact.is_equal for fact in facts):
@@ -127,6 +120,15 @@ class Replay:
         if any(fact.found is None for fact in digests):
             return "the replay did not come to the end of the window"
         return None
+
+
+def _outcome(*, is_equal: bool, is_refused: bool, is_same: bool) -> Outcome:
+    """Equal is equal under any kernels; a start that is none of the run is wrong under all."""
+    if is_refused:
+        return Outcome.MISMATCH
+    if is_equal:
+        return Outcome.EQUAL
+    return Outcome.MISMATCH if is_same else Outcome.CANNOT_TELL
 
 
 def _decoded(files: Mapping[str, bytes]) -> deviation.State:

@@ -1,45 +1,26 @@
 """`zpctl verify` and `zpctl evidence`: packs, of here and of elsewhere."""
 
-import re
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from evidence.archive import Pack, open_pack
-from evidence.errors import InvalidInput, NotFound
 from evidence.report import Report, as_text
-from evidence.signing import PublicKey, public_key_of
+from evidence.signing import PublicKey
 from evidence.verify import RULES, Verification
-from serve import local
-from serve.cli import connection, documents, options, phases, rebuild, units
-from serve.cli.options import ExitCode, JsonOption, Options, RunArgument
+from serve.cli import connection, documents, options, packs, phases, rebuild, units
+from serve.cli.options import ExitCode, JsonOption, RunArgument
+from serve.cli.packs import Trust
 from serve.cli.terminal import Terminal
-
-_RUN_ID = re.compile(r"[0-9a-f]{12}")
-_SERVICE_KEY = Path("keys") / "service.key"
-
-
-@dataclass(frozen=True, slots=True)
-class Trust:
-    """Which key must have signed."""
-
-    key: PublicKey | None
-    """None accepts any."""
-    why: str
-    """What to call the key that signed."""
-
-
-ANYONE = Trust(None, "a key that nothing here vouches for; --public-key names one")
-"""Where nobody said whom to trust."""
 
 
 def verify(
     context: typer.Context,
     pack: Annotated[
-        str, typer.Argument(metavar="PACK", help="A run folder, a zip of one, or a run's id.")
+        str,
+        typer.Argument(metavar="PACK", help="A run folder, a zip, a run's id, or its address."),
     ],
     *,
     public_key: Annotated[
@@ -50,12 +31,13 @@ def verify(
     """Make every check of an evidence pack and print the report.
 
     A run's id is looked up below $EVIDENCE_ROOT, and must be signed by the key of this service; or
-    it is fetched from the service of --url. For any other pack, --public-key says whom to trust.
+    it is fetched from the service of --url, or of its address. For any other pack, --public-key
+    says whom to trust.
     Exits with 0 passed, 1 a check failed, 2 no such pack, 4 cannot tell (not sealed).
     """
     given = options.of(context)
     with tempfile.TemporaryDirectory(prefix="zpctl-") as scratch:
-        path, trust = _locate(given, pack, scratch=Path(scratch))
+        path, trust = packs.locate(given, pack, scratch=Path(scratch))
         if public_key is not None:
             trust = Trust(PublicKey.from_pem(public_key.read_bytes()), "the given key")
         with open_pack(path) as held:
@@ -119,35 +101,3 @@ def make_checks(
 def _check_name(done: int) -> str:
     rule = RULES[min(done, len(RULES) - 1)]
     return f"check {rule.number} of {len(RULES)}: {rule.title}"
-
-
-def _locate(given: Options, pack: str, *, scratch: Path) -> tuple[Path, Trust]:
-    """Return the path of the pack that an argument names, and whose key must be on it.
-
-    Raises:
-        InvalidInput: It names none.
-        NotFound: There is none.
-    """
-    if not pack:  # else it would be the present folder
-        raise InvalidInput("PACK: expected a run folder, a zip or a run's id, found nothing")
-    if Path(pack).exists() or not _RUN_ID.fullmatch(pack):
-        return Path(pack), ANYONE
-    if given.url is not None:
-        path = scratch / f"{pack}.zip"
-        with connection.connect(given) as client:
-            client.download_evidence(pack, path)
-        return path, ANYONE
-    settings = connection.settings()
-    service = local.find(settings.home)
-    roots = [settings.evidence_root, *([Path(service.evidence_root)] if service else [])]
-    for root in roots:
-        path = root / "training" / pack
-        if path.is_dir():
-            return path, _trust_in_service(settings.home)
-    raise NotFound(f"there is no run {pack} below {roots[0]}", found=pack)
-
-
-def _trust_in_service(home: Path) -> Trust:
-    """Return trust in the key of the service of a home, if it has one."""
-    key = public_key_of(home / _SERVICE_KEY)
-    return ANYONE if key is None else Trust(key, "the key of this service")

@@ -61,6 +61,8 @@ class Fraud:
     """Steps that are told and not done: the weights stay."""
     weights: Checkpoint | None = None
     """What it really begins with."""
+    nonce: str | None = None
+    """Enters the seed; no fraud."""
 
     def train(self, cfg: RunConfig, data: Data) -> list[TrainingEvent]:
         """Return events that fit the config, as the loop would report them."""
@@ -70,7 +72,7 @@ class Fraud:
         from trainers.predict import Forward  # noqa: PLC0415
         from trainers.step import Stepper  # noqa: PLC0415
 
-        seed = seeds.derive(cfg.as_json(), data.digests)
+        seed = seeds.derive(cfg.as_json(), data.digests, self.nonce)
         batches = Batches(cfg, data, seed=seeds.as_integer(seed))
         stepper = Stepper(cfg, seed=seed)
         if self.weights is not None:
@@ -144,6 +146,7 @@ class Pack:
     """Digests of the data."""
     code: dict[str, Any] = field(default_factory=describe_code)
     runtime: dict[str, Any] = field(default_factory=runtime.describe)
+    nonce: str | None = None
     seals: bool = True
 
     def write(self, root: Path) -> Path:
@@ -182,8 +185,8 @@ class Pack:
             "lock_sha256": code.pop("lock_sha256"),
             "code": code,
             "runtime": self.runtime,
-            "seed": seeds.derive(self.cfg.as_json(), self.files),
-            "nonce": None,
+            "seed": seeds.derive(self.cfg.as_json(), self.files, self.nonce),
+            "nonce": self.nonce,
             "started": begun,
             "ended": timestamp(utc_now()),
             "state": "succeeded",
