@@ -12,7 +12,7 @@ from pathlib import Path
 
 NAMES = (
     "service_overhead", "first_metric", "memory", "fanout", "stream_latency", "metric_logging",
-    "training", "time_to_accuracy",
+    "training", "time_to_accuracy", "audit",
 )  # fmt: skip
 """Every benchmark: a module with `measure`, FULL and QUICK; `document` where rows are its own."""
 

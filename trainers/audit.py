@@ -12,7 +12,7 @@ Code from a pack is never run: it names the code that made it, and only that cod
 import secrets
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,8 +101,11 @@ class Audit:
                     randbelow=self._auditor.randbelow,
                 )
 
-    def windows(self) -> Iterator[WindowResult]:
-        """Do the picked windows again and yield the result of each; nothing where none can be."""
+    def windows(self) -> Generator[WindowResult, None, None]:
+        """Do the picked windows again and yield the result of each; nothing where none can be.
+
+        Closed before its end, it ends its processes.
+        """
         claims, choice = self._plan.claims, self._plan.choice
         if claims is None or choice is None or not choice.windows:
             return

@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +15,17 @@ from evidence.files import write_atomic
 from evidence.report import check_lines
 from evidence.signing import PublicKey
 from evidence.verify import RULES
-from serve.cli import audit_text, connection, failure, live, options, packs, phases, rebuild
+from serve.cli import (
+    audit_text,
+    connection,
+    failure,
+    live,
+    options,
+    packs,
+    phases,
+    rebuild,
+    signals,
+)
 from serve.cli.options import JsonOption
 from serve.cli.packs import Trust
 from serve.cli.terminal import Terminal
@@ -65,7 +76,8 @@ def audit(  # noqa: PLR0913 - one parameter for each option
         if public_key is not None:
             trust = Trust(PublicKey.from_pem(public_key.read_bytes()), "the given key")
         auditor = _auditor(connection.settings(), trust, scratch=Path(scratch))
-        told = _made(Audit(path, request, auditor), given.terminal, shows=not json)
+        with signals.stopping_once():
+            told = _made(Audit(path, request, auditor), given.terminal, shows=not json)
     data = canonical.encode(told.as_json())
     if report is not None:
         write_atomic(report, data)
@@ -105,19 +117,18 @@ def _made(audit: Audit, terminal: Terminal, *, shows: bool) -> AuditReport:
         for check in audit.checks():
             following = RULES[min(check.number, len(RULES) - 1)]
             this.doing = f"check {following.number} of {len(RULES)}: {following.title}"
-    results = audit.windows()
     planned = audit.choice.windows if audit.choice is not None else ()
-    for number, window in enumerate(planned, 1):
-        doing = f"window {number} of {len(planned)}: steps {window}"
-        with phases.passing(terminal, "replay", doing):
-            result = next(results, None)
-        if result is None:
-            break
-        if shows:
-            for line in audit_text.window_lines(live.frame_of(terminal), number, result):
-                terminal.result(line)
-    for _ in results:  # to its end, where its processes are
-        raise AssertionError("there is a result for each window that was planned")
+    with closing(audit.windows()) as results:
+        for number, window in enumerate(planned, 1):
+            doing = f"window {number} of {len(planned)}: steps {window}"
+            with phases.passing(terminal, "replay", doing):
+                result = next(results, None)
+            if result is None:
+                break
+            if shows:
+                for line in audit_text.window_lines(live.frame_of(terminal), number, result):
+                    terminal.result(line)
+        assert next(results, None) is None, "there is one result for each window"
     return audit.report()
 
 

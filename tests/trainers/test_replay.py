@@ -229,3 +229,18 @@ def test_a_start_that_is_no_state_of_the_run_is_refused(
     assert result.outcome is Outcome.MISMATCH
     assert result.refused is not None
     assert "tensor seed" in result.refused
+
+
+@pytest.mark.slow
+def test_a_run_that_hides_that_it_diverged_is_found(tmp_path: Path) -> None:
+    cfg = tiny.run_config(
+        optimizer={"name": "sgd", "lr": 10.0, "momentum": 0.99}, steps=90, checkpoint_every=30
+    )
+    calm = Fraud(lr_of=lambda *_: 0.01).train(cfg, DATA)
+    (one,) = replayed(written(tmp_path, cfg, calm), (0, 30))
+    assert one.outcome is Outcome.MISMATCH
+    assert one.first is not None
+    assert (one.first.step, one.first.earliest) == (2, 1)
+    assert one.ended is not None
+    assert one.tensors is not None
+    assert one.tensors.reason == "the replay did not come to the end of the window"
