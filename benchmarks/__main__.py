@@ -13,6 +13,7 @@ from pathlib import Path
 NAMES = (
     "service_overhead", "first_metric", "memory", "fanout", "stream_latency", "metric_logging",
     "training", "time_to_accuracy", "workers", "transparency_log", "evidence_cost",
+    "audit",
 )  # fmt: skip
 """Every benchmark: a module with `measure`, FULL and QUICK; `document` where rows are its own."""
 
@@ -21,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmarks and print their table; return 0, or 1 where one could not run."""
     options = _parser().parse_args(arguments)
     from benchmarks import outcome
-    from cluster.provenance import REPOSITORY
+    from trainers.provenance import REPOSITORY
 
     if options.table:
         print(outcome.as_markdown(outcome.read(outcome.RESULTS)), end="")

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cluster.provenance import REPOSITORY
 from cluster.settings import Settings, from_environment
 from evidence import clock
 from evidence.errors import Unavailable
 from serve import local
 from serve.client import Client
 from serve.local import LocalService
+from trainers.provenance import REPOSITORY
 
 BARE = "bare script"
 """What the peer is called: `python -m trainers train`, whose sink writes plain lines."""

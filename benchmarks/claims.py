@@ -18,7 +18,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from cluster.provenance import REPOSITORY
+from trainers.provenance import REPOSITORY
 
 LIST = Path(__file__).with_name("claims.toml")
 

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import both_ways, outcome
-from cluster.provenance import REPOSITORY
 from evidence.errors import NotInstalled
 from evidence.records import CHECKPOINT_FILES
 from serve import local
+from trainers.provenance import REPOSITORY
 
 _MB = 1_000_000
 _KERNEL = "void k(float *a, float *b) { for (int i = 0; i < 4096; i++) a[i] += b[i] * b[i]; }\n"

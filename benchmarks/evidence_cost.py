@@ -17,10 +17,10 @@ from typing import Any
 
 from benchmarks import both_ways
 from benchmarks.outcome import Goal, Row, compare
-from cluster.provenance import REPOSITORY
 from evidence.archive import open_pack
 from evidence.errors import Unavailable
 from evidence.verify import verify
+from trainers.provenance import REPOSITORY
 
 _CHUNK_BYTES = 1 << 20
 

@@ -13,7 +13,6 @@ from typing import Any
 
 from cluster import run_folder, sealing, views
 from cluster.notary import Notary
-from cluster.provenance import describe_code
 from cluster.run_folder import RunFolder, folder_bytes
 from cluster.settings import Limits
 from evidence import seed
@@ -21,6 +20,7 @@ from evidence.clock import utc_now
 from evidence.records import Checkpoint, Metric, Placement, RunState, TrainingEvent
 from trainers import recipes, runtime
 from trainers.config import RunConfig
+from trainers.provenance import describe_code
 
 _ROOMY = 1 << 40
 

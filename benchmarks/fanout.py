@@ -16,12 +16,12 @@ from pathlib import Path
 
 from benchmarks import both_ways, peers, streams
 from benchmarks.outcome import Goal, Row, compare
-from cluster.provenance import REPOSITORY
 from evidence import clock
 from evidence.errors import NotInstalled, Unavailable
 from evidence.journal import Journal
 from evidence.records import Metric, Split
 from serve import ports
+from trainers.provenance import REPOSITORY
 
 _PEER = "sse-starlette"
 _GOAL = Goal("at least 10", least=10.0)

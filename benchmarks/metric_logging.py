@@ -21,9 +21,9 @@ import httpx
 
 from benchmarks import peers
 from benchmarks.outcome import Goal, Row, compare
-from cluster.provenance import REPOSITORY
 from evidence.errors import NotInstalled, Unavailable
 from serve import ports
+from trainers.provenance import REPOSITORY
 
 _GOAL = Goal("at least 10", least=10.0)
 _PEER = "MLflow"

@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cluster.provenance import REPOSITORY, describe_code
 from evidence import clock
 from evidence.files import write_atomic
+from trainers.provenance import REPOSITORY, describe_code
 from trainers.runtime import cpu_model
 
 RESULTS = REPOSITORY / "benchmarks" / "results"

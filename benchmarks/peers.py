@@ -10,8 +10,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster.provenance import REPOSITORY
 from evidence.errors import NotInstalled
+from trainers.provenance import REPOSITORY
 
 _INSTALL_TIMEOUT_S = 900
 

@@ -13,8 +13,8 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from benchmarks import training
-from cluster.provenance import REPOSITORY
 from evidence.errors import Unavailable
+from trainers.provenance import REPOSITORY
 
 STEPS = 10
 _LEAST_SHARE = 0.03

@@ -19,13 +19,13 @@ import numpy as np
 
 from benchmarks import both_ways, outcome, peers
 from benchmarks.outcome import Goal
-from cluster.provenance import REPOSITORY
 from evidence.errors import ServiceError, Unavailable
 from trainers import config
 from trainers.batches import Batches
 from trainers.config import RunConfig
 from trainers.data import catalog
 from trainers.data.load import load
+from trainers.provenance import REPOSITORY
 
 _BATCHES = 20
 _THREADS = {"native": 2, "portable": 1}

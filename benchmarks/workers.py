@@ -18,9 +18,9 @@ from typing import Any
 from benchmarks import both_ways
 from benchmarks.outcome import Row, compare
 from benchmarks.training import WORKLOADS
-from cluster.provenance import REPOSITORY
 from evidence.errors import Unavailable
 from trainers import config
+from trainers.provenance import REPOSITORY
 
 _SIZE = 2
 _WARM_UP_STEPS = 5
@@ -124,13 +124,12 @@ def train(arguments: Sequence[str]) -> list[float]:
         device="CPU", cache=Path(cache), threads=run.threads, kernels=run.kernel_set
     )
     # tinygrad reads the environment when it is imported, so what uses it comes after that line.
-    from trainers.shared_memory import SharedMemoryGroup  # noqa: PLC0415
-
     from evidence.records import Metric, Split  # noqa: PLC0415
     from trainers.checkpoint import Start  # noqa: PLC0415
     from trainers.data.load import load  # noqa: PLC0415
     from trainers.group import ALONE  # noqa: PLC0415
     from trainers.loop import train as run_loop  # noqa: PLC0415
+    from trainers.shared_memory import SharedMemoryGroup  # noqa: PLC0415
 
     group = SharedMemoryGroup(Path(folder), rank=int(rank), size=run.workers) if folder else ALONE
     took: list[float] = []

@@ -112,7 +112,6 @@ class AuditDesk:
         audit_id = secrets.token_hex(6)
         self._write(
             audit_id,
-            audit_id=audit_id,
             run_id=folder.run_id,
             status=_QUEUED,
             reason="waits for a node",
@@ -213,7 +212,7 @@ class AuditDesk:
         self._write(audit_id, status=_FAILED, reason=reason[:2000], ended=self._now())
 
     def _write(self, audit_id: str, **changes: Any) -> None:
-        view = {**self._views.get(audit_id, {}), **changes}
+        view = {**self._views.get(audit_id, {}), "audit_id": audit_id, **changes}
         files.write_atomic(self._folder / f"{audit_id}.json", canonical.encode(view))
         self._views[audit_id] = view
 

@@ -21,13 +21,13 @@ from cluster.launcher import RayLauncher, node_free
 from cluster.manager import Manager
 from cluster.notary import Notary
 from cluster.prediction import as_images, classify_on_cluster
-from cluster.provenance import describe_code
 from cluster.retention import Retention
 from cluster.run_folder import RunFolder
 from cluster.settings import Settings, as_environment, from_environment
 from evidence.clock import utc_now
 from evidence.errors import Conflict
 from evidence.records import RunState, TrainingEvent
+from trainers.provenance import describe_code
 
 if TYPE_CHECKING:
     from ray.actor import ActorProxy

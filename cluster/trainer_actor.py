@@ -17,7 +17,6 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
 from cluster.directory import find_manager
 from cluster.launching import Outcome, Ticket
 from cluster.node_data import require_dataset
-from cluster.provenance import describe_code
 from cluster.settings import from_environment
 from evidence import seed
 from evidence.errors import ServiceError, TrainingDiverged, Unavailable
@@ -25,6 +24,7 @@ from evidence.records import Beginning, Checkpoint, Fault, TrainingEvent
 from trainers import runtime
 from trainers.config import RunConfig
 from trainers.group import ALONE, Group
+from trainers.provenance import describe_code
 
 log = logging.getLogger(__name__)
 

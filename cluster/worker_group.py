@@ -27,11 +27,11 @@ from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 from cluster.directory import find_trainer, trainer_name
 from cluster.launching import Lost, Ticket
 from cluster.meeting import join_meeting, open_meeting
-from cluster.shared_memory import SharedMemoryGroup
 from cluster.trainer_actor import train_attempt
 from evidence.errors import ServiceError, TrainerLost, TrainingDiverged
 from evidence.records import Fault
 from trainers.group import Group
+from trainers.shared_memory import SharedMemoryGroup
 
 log = logging.getLogger(__name__)
 

@@ -84,6 +84,12 @@ def _require_origin(subject: Subject, config: Config, provenance: Provenance) ->
         meaning="the run used another data set than its config asks for",
     )
     _require_equal(
+        f"{PROVENANCE}, /nonce",
+        expected=str(config.nonce),
+        found=str(provenance.nonce),
+        meaning="the nonce is not the one that the client asked for",
+    )
+    _require_equal(
         f"{PROVENANCE}, /seed",
         expected=seed.derive(
             subject.read_object(CONFIG), provenance.dataset.files, provenance.nonce

@@ -57,6 +57,8 @@ class Config(_Part):
     """Checkpoints whose bytes are kept, the newest; null keeps all."""
     metric_every: Count
     """Steps between training metrics."""
+    nonce: str | None = None
+    """Text of the client's that enters the seed."""
 
 
 class TensorSpec(Record):

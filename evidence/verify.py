@@ -157,6 +157,11 @@ class Verification:
             self._checks.append(check)
             yield check
 
+    @property
+    def subject(self) -> Subject:
+        """The pack and what the checks read of it; to be believed where all of them passed."""
+        return self._subject
+
     def report(self) -> Report:
         """Return the report of the checks that were made."""
         return report_of(

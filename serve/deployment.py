@@ -18,7 +18,6 @@ from starlette.types import ASGIApp
 from cluster import settings as cluster_settings
 from cluster.directory import HEAD_NODE
 from cluster.manager_actor import start_or_find
-from cluster.provenance import describe_code
 from cluster.settings import Settings
 from serve import app as application
 from serve import tokens
@@ -26,6 +25,7 @@ from serve.context import Context
 from serve.guard import LOOPBACK_HOSTS, Access, Guard, same_token
 from serve.readiness import Readiness
 from serve.routes import events
+from trainers.provenance import describe_code
 
 API = "api"
 EVENTS = "events"

@@ -24,7 +24,6 @@ from pydantic import BaseModel, ConfigDict
 from ray.exceptions import RayError
 
 from cluster.asking import answer
-from cluster.provenance import REPOSITORY
 from cluster.settings import Settings
 from evidence.errors import ServiceError, Unavailable
 from serve.honesty.scan import Scan, scan
@@ -32,6 +31,7 @@ from serve.schemas import Health
 from serve.version import VERSION
 from trainers import recipes
 from trainers.data import catalog
+from trainers.provenance import REPOSITORY
 
 if TYPE_CHECKING:
     from ray.actor import ActorProxy

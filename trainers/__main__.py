@@ -5,6 +5,7 @@
     fetch NAME         bring a data set into the cache
     train CONFIG       a bare local run: events and checkpoints into a folder
     evaluate CONFIG    loss and accuracy of a model file on the test split
+    replay             windows of a pack, done again; the job comes on standard input
 
 CONFIG is a JSON file with a full RunConfig or a recipe request, or the name of a recipe.
 """
@@ -66,6 +67,9 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("config")
     evaluate.add_argument("--model", type=Path, required=True, help="a model.safetensors")
     evaluate.set_defaults(run=_evaluate)
+
+    replay = commands.add_parser("replay", help="do windows of a pack again (for an audit)")
+    replay.set_defaults(run=_replay)
     return parser
 
 
@@ -187,6 +191,16 @@ def _evaluate(options: argparse.Namespace) -> None:
     model_file = _bytes_of(options.model, "--model")
     result = predict.evaluate(config, model_file, data)
     _show({"loss": result.loss, "accuracy": result.accuracy, "samples": result.samples})
+
+
+def _replay(_: argparse.Namespace) -> None:
+    from evidence import canonical
+    from trainers import replay_job
+
+    job = replay_job.Job.model_validate_json(sys.stdin.buffer.read())
+    for answer in replay_job.work(job):
+        if job.rank == 0:
+            print(canonical.encode(answer.model_dump(mode="json")).decode(), flush=True)
 
 
 if __name__ == "__main__":

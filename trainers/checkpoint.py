@@ -33,12 +33,14 @@ from trainers.step import Stepper
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Where a run begins: at step 0, or behind a checkpoint. The only thing a resume changes."""
+    """Where to begin: at step 0, or behind a checkpoint. All that a resume or replay changes."""
 
     step: int
     """Updates already done."""
     files: Mapping[str, Mapping[str, RawTensor]]
     """Tensors of the checkpoint by file name; empty at step 0."""
+    until: int | None = None
+    """The last step to do; None is the run's last. Only a replay stops before."""
 
     @classmethod
     def fresh(cls) -> "Start":

@@ -58,12 +58,12 @@ def train(
     group: Group = ALONE,
     clock: Clock = utc_now,
 ) -> Outcome:
-    """Train from `start` to the last step and hand every event to `sink`, in order.
+    """Train from `start` to the last step, or to `start.until`, and hand every event to `sink`.
 
     Args:
         config: The run.
         data: Its data set, verified.
-        start: `Start.fresh()`, or behind a checkpoint of the same run.
+        start: `Start.fresh()`, or behind a checkpoint of the same run; and where to stop.
         sink: Takes the beginning, then metrics, checkpoints and log events; may block.
         group: The workers of the run, this one among them.
         clock: For timestamps.
@@ -83,15 +83,15 @@ def train(
     require_agreement(group, "seed and start", f"{seed}, step {start.step}")
     batches = Batches(config, data, seed=run_seed.as_integer(seed))
     stepper = Stepper(config, seed=seed, group=group)
-    if group.rank == 0:
-        sink(checkpoint.begin(stepper, order_digest=batches.order_digest(config.steps)))
+    _tell_beginning(stepper, batches, config, sink, group)
     checkpoint.restore(stepper, start, seed=seed, cursor=batches.cursor(start.step + 1))
     forward = Forward(config, stepper.model)
     report = _Reporter(config, sink, clock)
+    until = config.steps if start.until is None else start.until
     last = None
 
-    with Ahead(batches, last=config.steps) as ahead:
-        for step in range(start.step + 1, config.steps + 1):
+    with Ahead(batches, last=until) as ahead:
+        for step in range(start.step + 1, until + 1):
             lr = learning_rate(
                 config.schedule, peak=config.optimizer.lr, step=step, steps=config.steps
             )
@@ -112,7 +112,15 @@ def train(
                 require_agreement(group, f"state after step {step}", _state(last))
                 sink(last)
 
-    return Outcome(config.steps, seed, last)
+    return Outcome(until, seed, last)
+
+
+def _tell_beginning(
+    stepper: Stepper, batches: Batches, config: RunConfig, sink: EventSink, group: Group
+) -> None:
+    """Hand over what the run begins with, before its first step and before any checkpoint."""
+    if group.rank == 0:
+        sink(checkpoint.begin(stepper, order_digest=batches.order_digest(config.steps)))
 
 
 def _require_device(config: RunConfig) -> None:

@@ -18,6 +18,7 @@ COMMANDS = {
     "resume": ("serve.cli.runs:resume", "Go on with an interrupted or failed run."),
     "predict": ("serve.cli.predict:predict", "Classify images with a run's model."),
     "verify": ("serve.cli.verify:verify", "Make every check of an evidence pack."),
+    "audit": ("serve.cli.audit:audit", "Do windows of a run again, and compare every bit."),
     "evidence": ("serve.cli.verify:evidence", "Download the evidence pack of a run."),
     "log": ("serve.cli.log:show", "Show the transparency log, and whether it only grew."),
     "rotate-key": ("serve.cli.log:rotate_key", "Replace the key that signs."),

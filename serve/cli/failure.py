@@ -68,12 +68,26 @@ def lines(error: Exception, *, command: str | None = None) -> list[str]:
     if isinstance(error, ServiceError):
         return _of_service_error(error, usage)
     if isinstance(error, typer.TyperException):
-        return _laid_out("wrong use", error.format_message().rstrip("."), usage)
+        return laid_out("wrong use", error.format_message().rstrip("."), usage)
     if isinstance(error, OSError) and error.filename:
         cause = f"{error.strerror or type(error).__name__}".lower()
-        return _laid_out(f"cannot use {error.filename}", cause, "check the path and who may use it")
+        return laid_out(f"cannot use {error.filename}", cause, "check the path and who may use it")
     cause = f"{type(error).__name__}: {error}"
-    return _laid_out("a defect in zpctl", cause, "zpctl --debug ...    writes the trace to a file")
+    return laid_out("a defect in zpctl", cause, "zpctl --debug ...    writes the trace to a file")
+
+
+def laid_out(error: str, cause: str, cure: str) -> list[str]:
+    """Return what, why and what to do as lines, at most six.
+
+    The cause is cut first, then the error, then the help.
+    """
+    first, *more = cure.splitlines() or [""]
+    help_lines = _wrapped("help:  ", first)
+    help_lines += [line for one in more for line in _wrapped("       ", one)]
+    help_lines = help_lines[: MAX_LINES - 2]
+    error_lines = _wrapped("error: ", error, most=MAX_LINES - 1 - len(help_lines))
+    room = MAX_LINES - len(error_lines) - len(help_lines)
+    return [*error_lines, *_wrapped("cause: ", cause, most=room), *help_lines]
 
 
 def write_trace(error: BaseException) -> Path:
@@ -88,8 +102,8 @@ def write_trace(error: BaseException) -> Path:
 def _of_service_error(error: ServiceError, usage: str) -> list[str]:
     cure = error.cure or _cure_of(error, usage)
     if error.code == Unavailable.code and error.found:
-        return _laid_out(error.detail, _of_connection(error.found, error.detail), cure)
-    return _laid_out(error.title.lower(), error.detail, cure)
+        return laid_out(error.detail, _of_connection(error.found, error.detail), cure)
+    return laid_out(error.title.lower(), error.detail, cure)
 
 
 def _cure_of(error: ServiceError, usage: str) -> str:
@@ -111,17 +125,6 @@ def _of_connection(found: str, detail: str) -> str:
         return found
     port = urlsplit(address.group()).port
     return f"connection refused; nothing listens on port {port}" if port else "connection refused"
-
-
-def _laid_out(error: str, cause: str, cure: str) -> list[str]:
-    """Return the lines, at most six: the cause is cut first, then the error, then the help."""
-    first, *more = cure.splitlines() or [""]
-    help_lines = _wrapped("help:  ", first)
-    help_lines += [line for one in more for line in _wrapped("       ", one)]
-    help_lines = help_lines[: MAX_LINES - 2]
-    error_lines = _wrapped("error: ", error, most=MAX_LINES - 1 - len(help_lines))
-    room = MAX_LINES - len(error_lines) - len(help_lines)
-    return [*error_lines, *_wrapped("cause: ", cause, most=room), *help_lines]
 
 
 def _wrapped(label: str, text: str, *, most: int = MAX_LINES) -> list[str]:

@@ -1,8 +1,7 @@
 """`zpctl verify` and `zpctl evidence`: packs, of here and of elsewhere."""
 
-import re
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -10,45 +9,21 @@ import typer
 
 from evidence import trust
 from evidence.archive import Pack, open_pack
-from evidence.errors import InvalidInput, NotFound
-from evidence.log import folder, merkle, tiles, tree_head
-from evidence.log.note import Verifier
-from evidence.log.tree_head import SignedTreeHead
-from evidence.pack import PackPaths
 from evidence.report import Report, as_text
-from evidence.signing import PublicKey, public_key_of
-from evidence.subject import NOTHING_KNOWN, KnownLog
+from evidence.subject import NOTHING_KNOWN
 from evidence.trust import Trusted
 from evidence.verify import RULES, Verification
-from serve import local, rebuild
-from serve.cli import connection, documents, options, phases, units
-from serve.cli.options import ExitCode, JsonOption, Options, RunArgument
+from serve import rebuild
+from serve.cli import connection, documents, options, packs, phases, units
+from serve.cli.options import ExitCode, JsonOption, RunArgument
 from serve.cli.terminal import Terminal
-
-_RUN_ID = re.compile(r"[0-9a-f]{12}")
-_SERVICE_KEY = Path("keys") / "service.key"
-
-
-@dataclass(frozen=True, slots=True)
-class Trust:
-    """Which key must have signed."""
-
-    key: PublicKey | None
-    """None accepts any."""
-    why: str
-    """What to call the key that signed."""
-    home: Path | None = None
-    """Of the service of this machine that the run is of."""
-
-
-ANYONE = Trust(None, "a key that nothing here vouches for; --public-key names one")
-"""Where nobody said whom to trust."""
 
 
 def verify(  # noqa: PLR0913 - one for each option
     context: typer.Context,
     pack: Annotated[
-        str, typer.Argument(metavar="PACK", help="A run folder, a zip of one, or a run's id.")
+        str,
+        typer.Argument(metavar="PACK", help="A run folder, a zip, a run's id, or its address."),
     ],
     *,
     public_key: Annotated[
@@ -74,7 +49,8 @@ def verify(  # noqa: PLR0913 - one for each option
     """Make every check of an evidence pack and print the report.
 
     A run's id is looked up below $EVIDENCE_ROOT, and must be signed by the key of this service; or
-    it is fetched from the service of --url. For any other pack, --public-key says whom to trust.
+    it is fetched from the service of --url, or of its address. For any other pack, --public-key
+    says whom to trust.
     Exits with 0 passed, 1 a check failed, 2 no such pack, 4 cannot tell (not sealed, or a required
     check could not be made).
     """
@@ -89,13 +65,13 @@ def verify(  # noqa: PLR0913 - one for each option
     )
     trusted = trust.read(brought, checks=[rule.id for rule in RULES])
     with tempfile.TemporaryDirectory(prefix="zpctl-") as scratch:
-        path, vouched = _locate(given, pack, scratch=Path(scratch))
+        path, vouched = packs.locate(given, pack, scratch=Path(scratch))
         if trusted.public_key is not None:
             vouched = replace(vouched, why="the given key, or one that it led to")
         elif vouched.home is not None:
             trusted = replace(trusted, public_key=vouched.key)
         if vouched.home is not None and trusted.known_log is NOTHING_KNOWN:
-            trusted = replace(trusted, known_log=_log_of(vouched.home, path))
+            trusted = replace(trusted, known_log=packs.log_of(vouched.home, path))
         with open_pack(path) as held:
             report = make_checks(held, given.terminal, trusted=trusted, scratch=Path(scratch))
     if json:
@@ -157,52 +133,3 @@ def make_checks(pack: Pack, terminal: Terminal, *, trusted: Trusted, scratch: Pa
 def _check_name(done: int) -> str:
     rule = RULES[min(done, len(RULES) - 1)]
     return f"check {rule.number} of {len(RULES)}: {rule.title}"
-
-
-def _locate(given: Options, pack: str, *, scratch: Path) -> tuple[Path, Trust]:
-    """Return the path of the pack that an argument names, and whose key must be on it.
-
-    Raises:
-        InvalidInput: It names none.
-        NotFound: There is none.
-    """
-    if not pack:  # else it would be the present folder
-        raise InvalidInput("PACK: expected a run folder, a zip or a run's id, found nothing")
-    if Path(pack).exists() or not _RUN_ID.fullmatch(pack):
-        return Path(pack), ANYONE
-    if given.url is not None:
-        path = scratch / f"{pack}.zip"
-        with connection.connect(given) as client:
-            client.download_evidence(pack, path)
-        return path, ANYONE
-    settings = connection.settings()
-    service = local.find(settings.home)
-    roots = [settings.evidence_root, *([Path(service.evidence_root)] if service else [])]
-    for root in roots:
-        path = root / "training" / pack
-        if path.is_dir():
-            return path, _trust_in_service(settings.home)
-    raise NotFound(f"there is no run {pack} below {roots[0]}", found=pack)
-
-
-def _trust_in_service(home: Path) -> Trust:
-    """Return trust in the key of the service of a home, if it has one."""
-    key = public_key_of(home / _SERVICE_KEY)
-    return ANYONE if key is None else Trust(key, "the key of this service", home)
-
-
-def _log_of(home: Path, pack: Path) -> KnownLog:
-    """Return what the home of a service knows of its log, with the proof that a pack needs."""
-    key, log = home / "keys" / "log.vkey", home / "log"
-    held = PackPaths(pack).seal_tree_head
-    if not (key.exists() and held.exists() and (log / folder.CHECKPOINT).exists()):
-        return NOTHING_KNOWN
-    verifier = Verifier.parse(key.read_text(encoding="utf-8").removesuffix("\n"))
-    head = tree_head.verify(folder.read_head(log), verifier)
-    try:
-        size = SignedTreeHead.parse(held.read_bytes()).head.size
-        subtree = tiles.subtrees(head.head.size, lambda tile: folder.read_tile(log, tile.path))
-        proof = merkle.consistency_proof(size, head.head.size, subtree)
-    except (InvalidInput, NotFound):  # check 17 finds what is wrong with it
-        proof = None
-    return KnownLog(verifier=verifier, head=head, proof=proof)

@@ -12,9 +12,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from cluster.shared_memory import SharedMemoryGroup
 from evidence.records import Checkpoint, TrainingEvent
 from trainers import recipes, runtime
+from trainers.shared_memory import SharedMemoryGroup
 
 ROOT = Path(__file__).parents[2]
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from cluster.meeting import Meeting
-from cluster.shared_memory import SharedMemoryGroup
 from evidence.errors import IntegrityError, TrainerLost
 from trainers.group import ALONE, Group, require_agreement
+from trainers.shared_memory import SharedMemoryGroup
 
 T = TypeVar("T")
 

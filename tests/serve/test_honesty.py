@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from cluster.provenance import REPOSITORY
 from serve.honesty import exceptions
 from serve.honesty.catalogue import RULES
 from serve.honesty.scan import EXTRAS, SHIPPED, STALE, UNREADABLE, Finding, find, scan
 from serve.honesty.source import parse
+from trainers.provenance import REPOSITORY
 
 SAMPLES = Path(__file__).parents[1] / "vectors" / "honesty"
 RULE_IDS = [rule.id for rule in RULES]

@@ -13,7 +13,6 @@ from ray.exceptions import RayError
 
 from cluster.audit import AuditJournal
 from cluster.datasets import DatasetShelf
-from cluster.provenance import REPOSITORY
 from cluster.settings import Settings
 from evidence import digest
 from evidence.clock import utc_now
@@ -25,6 +24,7 @@ from serve.readiness import Readiness, Scope
 from serve.routes import health as health_routes
 from serve.schemas import Health
 from trainers import devices, recipes
+from trainers.provenance import REPOSITORY
 
 GOOD, OTHER = "a" * 64, "b" * 64
 PUBLISHED = {"mnist": [GOOD]}

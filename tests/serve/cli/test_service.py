@@ -49,6 +49,29 @@ def test_each_error_of_the_document_is_as_it_says(
     require_explained(result, status=status, error=error, cause=cause)
 
 
+def test_a_run_of_the_service_is_audited_by_id_and_by_address(
+    service: LocalService, trained: dict[str, Any], data_cache: Path
+) -> None:
+    run_id = trained["run_id"]
+
+    def audit(*arguments: str) -> Result:
+        return zpctl(
+            *arguments,
+            home=Path(service.home),
+            EVIDENCE_ROOT=service.evidence_root,
+            ZEROPOINT_CACHE=str(data_cache),
+        )
+
+    by_id = audit("audit", run_id, "--windows", "2")
+    assert by_id.returncode == 0, by_id.stdout + by_id.stderr
+    assert "It is the key of this service." in by_id.stdout
+    address = f"{service.url}/api/training/runs/{run_id}"
+    of_url = ("--url", service.url, "--token-file", service.token_file)
+    fetched = audit(*of_url, "audit", address, "--to", "3", "--json")
+    assert fetched.returncode == 0, fetched.stderr
+    assert json.loads(fetched.stdout)["run_id"] == run_id
+
+
 def test_status_tells_where_everything_is_but_no_token(service: LocalService) -> None:
     told = document(service, "status")
     assert told["url"] == service.url

@@ -1,0 +1,246 @@
+"""Windows of real small runs done again: honest ones are equal, each fraud is found in its place.
+
+Frauds train for real but for the one thing that they hide, and seal with the service's own key, so
+that every check of their packs passes: only the replay finds them.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from evidence.archive import open_pack
+from evidence.clock import timestamp, utc_now
+from evidence.records import CHECKPOINT_FILES, Checkpoint, Log, TrainingEvent
+from evidence.report import Result
+from evidence.verify import Verification
+from tests.trainers import tiny
+from tests.trainers.sealed import Batch, Fraud, Pack, edited, mixed, trained
+from trainers.claims import Claims
+from trainers.comparison import Outcome, WindowResult
+from trainers.config import RunConfig
+from trainers.replay import Replay
+from trainers.windows import Window
+
+SGD = {"optimizer": {"name": "sgd", "lr": 0.05, "momentum": 0.9}}
+CONFIG = tiny.run_config(**SGD, steps=9, checkpoint_every=3)
+DATA = tiny.dataset()
+MODEL, OPTIMIZER, _ = CHECKPOINT_FILES
+
+Forge = Callable[[list[TrainingEvent]], list[TrainingEvent]]
+"""Returns the events of a fraud; some take those of an honest run."""
+
+
+@pytest.fixture(scope="module")
+def honest() -> list[TrainingEvent]:
+    """The events of an honest run of CONFIG."""
+    return trained(CONFIG, DATA)
+
+
+def written(root: Path, cfg: RunConfig, *attempts: list[TrainingEvent], **changes: Any) -> Path:
+    data = tiny.data_of(cfg)
+    return Pack(cfg, attempts, dict(data.digests), **changes).write(root / "pack")
+
+
+def claims_of(root: Path) -> Claims:
+    """Return what a pack says; every check but that of the model was made and passed."""
+    with open_pack(root) as pack:
+        verification = Verification(pack)
+        results = {check.id: check.result for check in verification.run()}
+        assert results.pop("model.rebuilt") is Result.NOT_CHECKED
+        assert set(results.values()) == {Result.PASSED}
+        return Claims.of(verification.subject)
+
+
+def replayed(root: Path, *windows: tuple[int, int]) -> list[WindowResult]:
+    """Return the results of windows, or of all."""
+    claims = claims_of(root)
+    chosen = [Window(begin=a, end=b) for a, b in windows] or claims.bounds.windows
+    with open_pack(root) as pack:
+        replay = Replay(claims, pack, tiny.data_of(claims.config), has_same_kernels=True)
+        return [replay.window(one) for one in chosen]
+
+
+OTHERS = {
+    "adam": {"optimizer": {"name": "adam", "lr": 0.01}},
+    "float16": {"precision": "float16"},
+    "bfloat16": {"precision": "bfloat16"},
+    "dropout_in_pieces": {
+        "model": {
+            "architecture": "convnet", "channels": [4], "kernel": 3, "hidden": 16, "dropout": 0.5,
+        },
+        "micro_steps": 2,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.slow
+def test_an_honest_run_is_equal_in_every_window(
+    honest: list[TrainingEvent], tmp_path: Path
+) -> None:
+    results = replayed(written(tmp_path, CONFIG, honest))
+    assert [str(one.window) for one in results] == ["0 to 3", "3 to 6", "6 to 9"]
+    for one in results:
+        assert (one.outcome, one.differing, one.first) == (Outcome.EQUAL, 0, None)
+        assert [(fact.name, fact.is_equal) for fact in one.digests] == [
+            ("model_digest", True), ("optimizer_digest", True), ("state_digest", True),
+        ]  # fmt: skip
+        assert one.compared == 3 * 3 + 2 + 3
+        assert one.trained_seconds is not None
+        assert one.ratio == one.seconds / one.trained_seconds
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("overrides", OTHERS.values(), ids=OTHERS)
+def test_every_kind_of_run_is_equal(overrides: dict[str, Any], tmp_path: Path) -> None:
+    cfg = tiny.run_config(**{**overrides, "steps": 6, "checkpoint_every": 2})
+    (one,) = replayed(written(tmp_path, cfg, trained(cfg, tiny.data_of(cfg))), (2, 4))
+    assert one.outcome is Outcome.EQUAL
+
+
+@pytest.mark.slow
+def test_a_resumed_run_is_equal(honest: list[TrainingEvent], tmp_path: Path) -> None:
+    cut = tiny.checkpoints(honest)[6]
+    begun = honest[: honest.index(cut) + 1]
+    root = written(tmp_path, CONFIG, begun, trained(CONFIG, DATA, cut))
+    assert [one.outcome for one in replayed(root)] == [Outcome.EQUAL] * 3
+
+
+@pytest.mark.slow
+def test_pruned_checkpoints_are_compared_on_the_way(tmp_path: Path) -> None:
+    cfg = tiny.run_config(**SGD, steps=9, checkpoint_every=3, keep_last=1)
+    (one,) = replayed(written(tmp_path, cfg, trained(cfg, DATA)))
+    assert (str(one.window), one.outcome) == ("0 to 9", Outcome.EQUAL)
+    assert one.compared == 9 * 3 + 3 * 2 + 3 * 3
+
+
+@pytest.mark.slow
+def test_metrics_that_are_seldom_cannot_say_how_long_training_took(tmp_path: Path) -> None:
+    cfg = tiny.run_config(**SGD, steps=9, checkpoint_every=3, metric_every=3)
+    (one,) = replayed(written(tmp_path, cfg, trained(cfg, DATA)), (3, 6))
+    assert one.outcome is Outcome.EQUAL
+    assert (one.trained_seconds, one.trained_reason) == (None, "1 of 3 steps have a metric")
+
+
+def other_lr(_: list[TrainingEvent]) -> list[TrainingEvent]:
+    return Fraud(lr_of=lambda step, lr: 2 * lr if step == 4 else lr).train(CONFIG, DATA)
+
+
+def skipped_step(_: list[TrainingEvent]) -> list[TrainingEvent]:
+    return Fraud(skipped=(5,)).train(CONFIG, DATA)
+
+
+def swapped_batches(_: list[TrainingEvent]) -> list[TrainingEvent]:
+    order = {4: 5, 5: 4}
+    return Fraud(batch_of=lambda step, at: at(order.get(step, step))).train(CONFIG, DATA)
+
+
+def flipped_labels(_: list[TrainingEvent]) -> list[TrainingEvent]:
+    def flipped(step: int, at: Callable[[int], Batch]) -> Batch:
+        images, labels = at(step)
+        return (images, np.where(np.arange(32) < 3, 9 - labels, labels)) if step == 8 else at(step)
+
+    return Fraud(batch_of=flipped).train(CONFIG, DATA)
+
+
+def pretrained_start(events: list[TrainingEvent]) -> list[TrainingEvent]:
+    last = events[-1]
+    assert isinstance(last, Checkpoint)
+    return Fraud(weights=last).train(CONFIG, DATA)
+
+
+def lower_value(events: list[TrainingEvent]) -> list[TrainingEvent]:
+    return edited(events, 5, loss=0.125)
+
+
+def halfway_weights(events: list[TrainingEvent]) -> list[TrainingEvent]:
+    return mixed(events, 6, MODEL, lambda before, _, after: (before + after) / 2)
+
+
+def forgotten_momentum(events: list[TrainingEvent]) -> list[TrainingEvent]:
+    return mixed(events, 6, OPTIMIZER, lambda _, here, __: np.zeros_like(here))
+
+
+def better_test(events: list[TrainingEvent]) -> list[TrainingEvent]:
+    return edited(events, 6, split="test", accuracy=0.984375)
+
+
+FRAUDS: dict[Forge, tuple[tuple[int, int], int, int, tuple[str, str] | None]] = {
+    # the window that finds it, the first step that differs, the earliest that can have caused it,
+    # and the first tensor that differs at the end of the window
+    other_lr: ((3, 6), 5, 4, (MODEL, "layers.0.bias")),
+    skipped_step: ((3, 6), 6, 5, (MODEL, "layers.0.bias")),
+    swapped_batches: ((3, 6), 4, 4, (MODEL, "layers.0.bias")),
+    flipped_labels: ((6, 9), 8, 7, (MODEL, "layers.0.bias")),
+    pretrained_start: ((0, 3), 1, 1, (MODEL, "layers.0.bias")),
+    halfway_weights: ((3, 6), 6, 6, (MODEL, "layers.0.bias")),
+    forgotten_momentum: ((3, 6), 6, 6, (OPTIMIZER, "momentum.layers.0.bias")),
+    lower_value: ((3, 6), 5, 4, None),
+    better_test: ((3, 6), 6, 6, None),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fraud", FRAUDS, ids=lambda fraud: fraud.__name__)
+def test_a_fraud_is_found_at_its_step_and_tensor(
+    fraud: Forge, honest: list[TrainingEvent], tmp_path: Path
+) -> None:
+    window, step, earliest, tensor = FRAUDS[fraud]
+    (one,) = replayed(written(tmp_path, CONFIG, fraud(honest)), window)
+    assert one.outcome is Outcome.MISMATCH
+    assert one.first is not None
+    assert (one.first.step, one.first.earliest) == (step, earliest)
+    assert one.tensors is not None
+    found = one.tensors.first
+    assert (found and (found.file, found.name)) == tensor
+    if found is None:
+        assert one.tensors.reason == "the states at the end of the window are equal"
+    else:
+        assert found.largest
+        assert 0 < found.elements <= found.of
+
+
+@pytest.mark.slow
+def test_steps_before_the_kernels_changed_are_not_held_against_the_run(tmp_path: Path) -> None:
+    events = Fraud(skipped=(5, 8)).train(CONFIG, DATA)
+    at = events.index(tiny.checkpoints(events)[6]) + 1
+    changed = Log(timestamp=timestamp(utc_now()), name="kernels_changed", message="another node")
+    root = written(tmp_path, CONFIG, events[:at], [changed, *events[at:]])
+    equal, before, after = replayed(root)
+    assert [one.outcome for one in (equal, before, after)] == [
+        Outcome.EQUAL, Outcome.CANNOT_TELL, Outcome.MISMATCH,
+    ]  # fmt: skip
+    assert before.first is not None
+    assert "other kernels" in before.first.meaning
+
+
+@pytest.mark.slow
+def test_a_start_that_is_no_state_of_the_run_is_refused(
+    honest: list[TrainingEvent], tmp_path: Path
+) -> None:
+    root = written(tmp_path, CONFIG, honest)
+    claims = claims_of(root)
+    moved = replace(DATA, digests={"tiny": "0" * 64})
+    with open_pack(root) as pack:
+        result = Replay(claims, pack, moved, has_same_kernels=True).window(Window(begin=3, end=6))
+    assert result.outcome is Outcome.MISMATCH
+    assert result.refused is not None
+    assert "tensor seed" in result.refused
+
+
+@pytest.mark.slow
+def test_a_run_that_hides_that_it_diverged_is_found(tmp_path: Path) -> None:
+    cfg = tiny.run_config(
+        optimizer={"name": "sgd", "lr": 10.0, "momentum": 0.99}, steps=90, checkpoint_every=30
+    )
+    calm = Fraud(lr_of=lambda *_: 0.01).train(cfg, DATA)
+    (one,) = replayed(written(tmp_path, cfg, calm), (0, 30))
+    assert one.outcome is Outcome.MISMATCH
+    assert one.first is not None
+    assert (one.first.step, one.first.earliest) == (2, 1)
+    assert one.ended is not None
+    assert one.tensors is not None
+    assert one.tensors.reason == "the replay did not come to the end of the window"
