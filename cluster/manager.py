@@ -80,6 +80,11 @@ class Manager:
             clock=clock,
             work=auditors,
         )
+        self.canary_view: Callable[[], dict[str, Any]] = lambda: {
+            "state": "no data",
+            "detail": "nobody does it here",
+        }
+        """What is known of the canary, which whoever runs this manager does."""
         self._clock = clock
         self._count = count
         self._launcher = launcher
@@ -357,6 +362,7 @@ class Manager:
             "log": self.notary.log_view(),
             "audit_seq": self.audit.last_seq,
             "datasets": await self.shelf.views(),
+            "canary": self.canary_view(),
         }
 
     def collect(self, policy: Retention, *, who: str, dry_run: bool) -> list[dict[str, Any]]:

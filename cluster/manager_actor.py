@@ -82,6 +82,7 @@ class ManagerActor:
             is_idle=lambda: self._manager.is_idle,
             has_data=self._has_canary_data,
         )
+        self._manager.canary_view = self._canary_view
         if self._settings.canary:
             self._canary.start()
         self._showing = asyncio.create_task(self._show_for_ever())
@@ -236,8 +237,7 @@ class ManagerActor:
     async def health(self) -> dict[str, Any]:
         """Return what readiness asks of the manager."""
         await self._begin()
-        known = await self._manager.health()
-        return {**known, "canary": self._canary_view()}
+        return await self._manager.health()
 
     async def _has_canary_data(self) -> bool:
         return bool((await self._manager.shelf.view(DATASET))["state"] == "ready")

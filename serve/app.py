@@ -43,7 +43,9 @@ class Json(JSONResponse):
 def routes() -> frozenset[str]:
     """Return every route as `METHOD /path`."""
     return frozenset(
-        f"{method} {route.path}" for route in _routes_of(ROUTERS) for method in route.methods or ()
+        f"{method} {route.path_format}"
+        for route in _routes_of(ROUTERS)
+        for method in route.methods or ()
     ) | frozenset(_UNDOCUMENTED)
 
 

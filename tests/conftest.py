@@ -11,6 +11,7 @@ from hypothesis import settings
 from serve import local
 from serve.client import Client
 from serve.local import LocalService
+from tests.cluster import bound, small
 from tests.service import base_environment, fetch_data, stop_gently
 
 settings.register_profile("untimed", deadline=None)
@@ -64,3 +65,11 @@ def client(service: LocalService) -> Iterator[Client]:
     """A client of the shared service."""
     with Client(service.url, token=service.token()) as one:
         yield one
+
+
+@pytest.fixture(autouse=True)
+def _writers() -> Iterator[None]:
+    """End what a test opened in this process: a log has one writer."""
+    yield
+    bound.close()
+    small.close_notaries()

@@ -14,7 +14,6 @@ import struct
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from mmap import mmap
 from pathlib import Path
 
@@ -144,14 +143,17 @@ def _connected(path: Path, rank: int) -> socket.socket:
     """Return the link to worker 0, as soon as it is there."""
     link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     deadline = time.monotonic() + _MEET_S
-    while time.monotonic() < deadline:
-        with suppress(FileNotFoundError, ConnectionRefusedError):
+    while True:
+        try:
             link.connect(str(path))
+        except (FileNotFoundError, ConnectionRefusedError) as error:
+            if time.monotonic() > deadline:
+                raise _lost(0) from error
+            time.sleep(_RETRY_S)
+        else:
             link.settimeout(_SILENCE_S)
             link.sendall(rank.to_bytes())
             return link
-        time.sleep(_RETRY_S)
-    raise _lost(0)
 
 
 def _say(link: socket.socket, word: bytes, rank: int) -> None:

@@ -21,7 +21,7 @@ COMMANDS = {
     "audit": ("serve.cli.audit:audit", "Do windows of a run again, and compare every bit."),
     "evidence": ("serve.cli.verify:evidence", "Download the evidence pack of a run."),
     "log": ("serve.cli.log:show", "Show the transparency log, and whether it only grew."),
-    "rotate-key": ("serve.cli.log:rotate_key", "Replace the key that signs."),
+    "rotate": ("serve.cli.log:rotate_key", "Replace the key that signs."),
     "witness": ("serve.cli.witness:run", "Watch logs and cosign what only ever grows."),
     "recipes": ("serve.cli.catalog:recipes", "List what can be trained."),
     "datasets": ("serve.cli.catalog:datasets", "List data sets and whether they are here."),

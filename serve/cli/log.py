@@ -1,4 +1,4 @@
-"""`zpctl log` and `zpctl rotate-key`: the transparency log, and the key that signs."""
+"""`zpctl log` and `zpctl rotate`: the transparency log, and the key that signs."""
 
 from pathlib import Path
 from typing import Annotated

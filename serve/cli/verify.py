@@ -67,7 +67,7 @@ def verify(  # noqa: PLR0913 - one for each option
     with tempfile.TemporaryDirectory(prefix="zpctl-") as scratch:
         path, vouched = packs.locate(given, pack, scratch=Path(scratch))
         if trusted.public_key is not None:
-            vouched = replace(vouched, why="the given key, or one that it led to")
+            vouched = replace(vouched, why="the given key")
         elif vouched.home is not None:
             trusted = replace(trusted, public_key=vouched.key)
         if vouched.home is not None and trusted.known_log is NOTHING_KNOWN:
@@ -79,7 +79,11 @@ def verify(  # noqa: PLR0913 - one for each option
     else:
         text = as_text(report, colour=given.terminal.is_out_coloured)
         given.terminal.result(text.rstrip("\n"))
-        if report.key_id is not None:
+        if report.key_id is not None and trusted.public_key is not None:
+            is_it = report.key_id == trusted.public_key.key_id
+            why = vouched.why if is_it else f"a key that {vouched.why} led to"
+            given.terminal.result(f"It is {why}.")
+        elif report.key_id is not None:
             given.terminal.result(f"It is {vouched.why}.")
     return report.exit_code
 

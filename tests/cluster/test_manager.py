@@ -136,9 +136,9 @@ def test_readers_do_not_see_the_end_before_the_seal(
                     )
                 )
 
-            def seal(folder: Any, notary: Any) -> None:
+            def seal(folder: Any, notary: Any) -> Any:
                 asyncio.run_coroutine_threadsafe(look(folder.run_id), loop).result(10)
-                really_seal(folder, notary)
+                return really_seal(folder, notary)
 
             monkeypatch.setattr(manager_module, "seal_run", seal)
             await until(manager, await submit(manager), "succeeded")

@@ -37,6 +37,9 @@ OTHER: dict[str, Any] = {
     "heartbeat_s": 1.5,
     "send_timeout_s": 2.5,
     "kernel_library": "openblas",
+    "max_pack_bytes": 8192,
+    "canary": 0,
+    "witnesses": Path("/srv/witnesses.txt"),
 }
 OTHER_LIMITS: dict[str, Any] = {
     "max_steps": 11,

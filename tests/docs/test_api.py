@@ -37,7 +37,8 @@ def test_the_tables_have_every_route_and_no_other() -> None:
 
 def test_every_route_has_an_example() -> None:
     calls = "\n".join(_examples()).replace("$RUN", "{run_id}").replace("/60", "/{step}")
-    calls = calls.replace("datasets/mnist", "datasets/{name}")
+    calls = calls.replace("datasets/mnist", "datasets/{name}").replace("$AUDIT", "{audit_id}")
+    calls = calls.replace("/entries/000.p/1", "/{path}")
     missing = [
         route
         for route in app.routes()
@@ -52,12 +53,13 @@ def test_the_examples_run_as_they_stand(
 ) -> None:
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed")
+    run_id = _sealed_run(client)
     script = [
         "set -e",
         "curl() { command curl -sS -w '\\nstatus %{http_code}\\n' \"$@\"; }",
         f"URL={service.url}; TOKEN=$(cat {service.token_file})",
         'auth="authorization: Bearer $TOKEN"; json="content-type: application/json"',
-        f"RUN={_sealed_run(client)}",
+        f"RUN={run_id}; AUDIT={client.audit(run_id, windows=1)['audit_id']}",
         *_examples(),
     ]
     done = subprocess.run(

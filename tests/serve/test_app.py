@@ -369,6 +369,7 @@ def test_health_tells_the_state_of_each_dependency_to_anyone(tmp_path: Path) -> 
             "devices": "pending",
             "scope": "passed",
             "honesty": "passed",
+            "canary": "no data",
         }
         assert [answer.status_code for answer in answers] == [200, 200, 503, 503]
 

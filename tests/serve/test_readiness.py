@@ -279,9 +279,19 @@ def test_everything_in_order_is_ok() -> None:
     health = health_of(ready(), answers())
     assert (health.status, health.mocks) == ("ok", False)
     assert {name: check["state"] for name, check in health.checks.items()} == dict.fromkeys(
-        ("manager", "disk", "data", "devices", "scope", "honesty"), "passed"
+        ("manager", "disk", "data", "devices", "scope", "honesty", "canary"), "passed"
     )
     assert (health.phase, health.commit) == ("stage1", "c" * 40)
+
+
+@pytest.mark.parametrize(
+    ("state", "status"),
+    [("passed", "ok"), ("running", "ok"), ("no data", "ok"), ("failed", "not_ready")],
+)
+def test_only_a_failed_canary_is_in_the_way(state: str, status: str) -> None:
+    canary = {"state": state, "detail": "a test"}
+    health = health_of(ready(), answers(health=known(canary=canary)))
+    assert (health.status, health.checks["canary"]["state"]) == (status, state)
 
 
 def plant(root: Path) -> Path:
@@ -309,6 +319,7 @@ def test_an_absent_manager_fails_and_the_rest_goes_on() -> None:
         "devices": "failed",
         "scope": "passed",
         "honesty": "passed",
+        "canary": "pending",
     }
     assert "being restarted" in health.checks["manager"]["detail"]
 

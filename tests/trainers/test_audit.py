@@ -17,6 +17,7 @@ from trainers.audit import Audit, Auditor, audit
 from trainers.audit_report import AuditReport
 from trainers.claims import kernels_digest
 from trainers.comparison import Outcome
+from trainers.config import RunConfig
 from trainers.data import fetch
 from trainers.data.load import Data, load
 from trainers.provenance import describe_code
@@ -44,10 +45,11 @@ def events(data: Data) -> list[TrainingEvent]:
 def write(tmp_path: Path, data: Data, events: list[TrainingEvent]) -> Write:
     """Writes the pack of the honest run, or of others, with other words about it."""
 
-    def made(*, keep_last: int | None = None, **changes: Any) -> Path:
-        cfg = CONFIG.model_copy(update={"keep_last": keep_last})
+    def made(*, cfg: RunConfig = CONFIG, keep_last: int | None = None, **changes: Any) -> Path:
         given = {"attempts": [events], "files": dict(data.digests), **changes}
-        return Pack(cfg, **given).write(tmp_path / "pack")
+        return Pack(cfg.model_copy(update={"keep_last": keep_last}), **given).write(
+            tmp_path / "pack"
+        )
 
     return made
 

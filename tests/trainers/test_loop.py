@@ -71,7 +71,8 @@ def test_a_checkpoint_has_the_tensors_of_the_description(events: list[TrainingEv
 
 
 def test_a_start_at_the_end_trains_nothing(events: list[TrainingEvent]) -> None:
-    assert tiny.run(tiny.run_config(), start_files=tiny.checkpoints(events)[6].files) == []
+    (beginning,) = tiny.run(tiny.run_config(), start_files=tiny.checkpoints(events)[6].files)
+    assert beginning == events[0]
 
 
 def test_a_checkpoint_of_another_run_is_refused(events: list[TrainingEvent]) -> None:
