@@ -8,6 +8,7 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 NAMES = (
@@ -29,7 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     quick = REPOSITORY / "var" / "benchmarks"
     folder, plan = (quick, "QUICK") if options.quick else (outcome.RESULTS, "FULL")
-    failed = [name for name in options.names or NAMES if not _run(name, plan, folder)]
+    only = tuple(options.workload)
+    failed = [name for name in options.names or NAMES if not _run(name, plan, folder, only)]
     _show(folder, options.names or NAMES)
     return 1 if failed else 0
 
@@ -40,11 +42,15 @@ def _parser() -> argparse.ArgumentParser:
         "names", nargs="*", metavar="NAME", help=", ".join(NAMES), choices=[[], *NAMES]
     )
     parser.add_argument("--quick", action="store_true", help="tiny, to see that everything works")
+    parser.add_argument(
+        "--workload", action="append", default=[], metavar="NAME",
+        help="only this one, all its sides in one run; the rows of others stay as they are",
+    )  # fmt: skip
     parser.add_argument("--table", action="store_true", help="only print the table of the docs")
     return parser
 
 
-def _run(name: str, plan: str, folder: Path) -> bool:
+def _run(name: str, plan: str, folder: Path, only: tuple[str, ...]) -> bool:
     from benchmarks import outcome
     from evidence.errors import ServiceError
 
@@ -53,12 +59,14 @@ def _run(name: str, plan: str, folder: Path) -> bool:
     load = before["load_before"][0]
     print(f"{name}: {(module.__doc__ or '').splitlines()[0]} (load {load:.2f})", file=sys.stderr)
     try:
-        rows = module.measure(getattr(module, plan))
+        chosen = getattr(module, plan)
+        rows = module.measure(replace(chosen, workloads=only) if only else chosen)
     except ServiceError as error:
         print(f"{name}: not run: {error.detail}", file=sys.stderr)
         return False
     path = folder / f"{name}.json"
-    outcome.write(path, getattr(module, "document", outcome.document)(name, rows, before))
+    made = getattr(module, "document", outcome.document)(name, rows, before)
+    outcome.write(path, outcome.merged(path, made, only) if only else made)
     print(f"{name}: {path}", file=sys.stderr)
     return True
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from evidence import clock
+from evidence.errors import InvalidInput
 from evidence.files import write_atomic
 from trainers.provenance import REPOSITORY, describe_code
 from trainers.runtime import cpu_model
@@ -106,6 +107,25 @@ def write(path: Path, document: object) -> None:
     write_atomic(path, (json.dumps(document, indent=1, sort_keys=True) + "\n").encode())
 
 
+def merged(path: Path, made: Any, only: Sequence[str]) -> Any:
+    """Return a list of rows with those of other workloads that a file holds already.
+
+    Args:
+        path: The file of an earlier run.
+        made: What was measured now.
+        only: The workloads that were.
+
+    Raises:
+        InvalidInput: The result is no list of rows, so that it cannot be made in parts.
+    """
+    if not isinstance(made, list):
+        raise InvalidInput(f"--workload: {path.stem} is measured as a whole")
+    held = json.loads(path.read_bytes()) if path.exists() else []
+    kept = [row for row in held if row["workload"] not in only]
+    order = {name: at for at, name in enumerate(dict.fromkeys(row["workload"] for row in held))}
+    return sorted([*kept, *made], key=lambda row: order.get(row["workload"], len(order)))
+
+
 def code_and_date() -> dict[str, Any]:
     """Return which code was measured, and when."""
     code = describe_code()
@@ -127,6 +147,8 @@ def read(folder: Path) -> list[dict[str, Any]]:
 def _of_training(row: dict[str, Any]) -> dict[str, Any]:
     """Return a row of `benchmarks.training` as a row of the table."""
     threads = f"{row['threads']} thread{'s' if row['threads'] > 1 else ''}"
+    if row.get("workers", 1) > 1:
+        threads = f"{row['workers']} workers of {threads}"
     return {
         **row,
         "workload": f"{row['workload']}, {row['kernel_set']}, {threads}",

@@ -1,8 +1,9 @@
 """A step of a workload as a trainer does it: the same update, without service, sink or evaluation.
 
-    python -m benchmarks.step_ours CONFIG_JSON BATCHES.npz CACHE THREADS STEPS library|stock
+    python -m benchmarks.step_ours CONFIG BATCHES.npz CACHE THREADS STEPS library|stock FOLDER RANK
 
-prints JSON as `step_torch.py` does. `stock` leaves our kernels out: tinygrad as it comes.
+prints JSON as `step_torch.py` does. `stock` leaves our kernels out: tinygrad as it comes. Where the
+config has several workers, this is number RANK of them, and they meet in FOLDER.
 """
 
 import json
@@ -28,9 +29,14 @@ def main(arguments: list[str]) -> None:
         device="CPU", cache=Path(arguments[2]), threads=threads, kernels=run.kernel_set,
         library="tinygrad" if arguments[5] == "stock" else "auto",
     )  # fmt: skip
-    from trainers.step import Stepper  # noqa: PLC0415 - tinygrad reads what was prepared
+    # tinygrad reads what was prepared
+    from trainers.group import ALONE  # noqa: PLC0415
+    from trainers.shared_memory import SharedMemoryGroup  # noqa: PLC0415
+    from trainers.step import Stepper  # noqa: PLC0415
 
-    stepper = Stepper(run, seed="0" * 16)
+    folder, rank = Path(arguments[6]), int(arguments[7])
+    group = SharedMemoryGroup(folder, rank=rank, size=run.workers) if run.workers > 1 else ALONE
+    stepper = Stepper(run, seed="0" * 16, group=group)
 
     def step(i: int) -> None:
         at = i % len(batches["inputs"])

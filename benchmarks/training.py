@@ -9,8 +9,10 @@ import math
 import statistics
 import subprocess
 import sys
+import tempfile
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,28 @@ _GOALS = {
     "tinygrad-stock": Goal("at most 0.333", most=1 / 3),
 }
 """For the native kernel set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trainers:
+    """Which of our processes do a step."""
+
+    threads: int
+    """Of each."""
+    workers: int = 1
+    """Data-parallel ones, which share a batch."""
+    copies: int = 1
+    """Independent ones at once."""
+
+
+Way = tuple[str, Trainers]
+"""A kernel set and the processes that do a step."""
+
+_WAYS: tuple[Way, ...] = (
+    ("native", Trainers(2)),
+    ("native", Trainers(1, workers=2)),
+    ("portable", Trainers(1)),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +97,9 @@ class Measured:
     kernel_set: str
     """Ours."""
     threads: int
-    """Ours; PyTorch has 2, tinygrad as it comes has what it takes."""
+    """Of each of ours; PyTorch has 2, tinygrad as it comes has what it takes."""
+    workers: int
+    """Ours that share a batch. Goals are for the faster of two threads and two workers."""
     ours_ms: float | None
     peer: str
     peer_ms: float | None
@@ -110,17 +136,20 @@ def _rows(name: str, plan: Plan, torch: Path | None, peak: float | None) -> Iter
     mine, theirs = _alternately(name, plan, torch)
     eager = theirs.get("torch-eager")
     operations = eager.operations if isinstance(eager, Side) else None
-    for kernel_set, side_of_ours in mine.items():
+    fastest = min((way for way in mine if way[0] == "native"), key=lambda way: mine[way].step_ms)
+    for (kernel_set, trainers), side_of_ours in mine.items():
+        is_best = (kernel_set, trainers) == fastest
         for peer, side in theirs.items():
-            if peer != "torch-eager" and kernel_set != "native":
+            if peer != "torch-eager" and not is_best:
                 continue
             known = side if isinstance(side, Side) else None
             ratio = side_of_ours.step_ms / known.step_ms if known else None
-            goal = _GOALS.get(peer) if kernel_set == "native" else None
+            goal = _GOALS.get(peer) if is_best else None
             yield Measured(
                 workload=name,
                 kernel_set=kernel_set,
-                threads=_THREADS[kernel_set],
+                threads=trainers.threads,
+                workers=trainers.workers,
                 ours_ms=side_of_ours.step_ms,
                 peer=peer,
                 peer_ms=known.step_ms if known else None,
@@ -141,17 +170,18 @@ def _rows(name: str, plan: Plan, torch: Path | None, peak: float | None) -> Iter
 
 def _alternately(
     name: str, plan: Plan, torch: Path | None
-) -> tuple[dict[str, Side], dict[str, Side | str]]:
+) -> tuple[dict[Way, Side], dict[str, Side | str]]:
     """Return what each side of a workload measured, or why not."""
     configs = {kernels: config_of(name, kernels) for kernels in _THREADS}
     batches = write_batches(name, configs["native"])
-    mine: dict[str, list[dict[str, Any]]] = {kernels: [] for kernels in _THREADS}
+    mine: dict[Way, list[dict[str, Any]]] = {way: [] for way in _WAYS}
     eager: list[dict[str, Any]] = []
-    for kernels, run in configs.items():
-        ours(run, batches, steps=1, kernels=kernels)  # compiles
+
+    for way in _WAYS:
+        _measured(way, configs, batches, 1)  # compiles
     for _ in range(plan.rounds):
-        for kernels, run in configs.items():
-            mine[kernels].append(_timed(lambda n, r=run, k=kernels: ours(r, batches, n, k), plan))
+        for way in _WAYS:
+            mine[way].append(_timed(lambda n, w=way: _measured(w, configs, batches, n), plan))
         if "torch-eager" in plan.peers:
             eager.append(_timed(lambda n: _torch(torch, name, batches, "eager", n), plan))
     theirs: dict[str, Side | str] = {"torch-eager": _side(eager)} if eager else {}
@@ -159,9 +189,19 @@ def _alternately(
         if peer == "torch-compile":
             theirs[peer] = _once(lambda: _torch(torch, name, batches, "compile", 5, plan.cap_s))
         if peer == "tinygrad-stock":
-            run = configs["native"]
-            theirs[peer] = _once(lambda r=run: ours(r, batches, 3, "stock", plan.cap_s))
-    return {kernels: _side(found) for kernels, found in mine.items()}, theirs
+            theirs[peer] = _once(lambda: _stock(configs["native"], batches, plan.cap_s))
+    return {way: _side(found) for way, found in mine.items()}, theirs
+
+
+def _stock(run: RunConfig, batches: Path, cap_s: float) -> dict[str, Any]:
+    return ours(run, batches, 3, "stock", cap_s=cap_s)[0]
+
+
+def _measured(
+    way: Way, configs: Mapping[str, RunConfig], batches: Path, steps: int
+) -> dict[str, Any]:
+    kernels, trainers = way
+    return ours(configs[kernels], batches, steps, kernels, trainers=trainers)[0]
 
 
 def _timed(run: Any, plan: Plan) -> dict[str, Any]:
@@ -213,29 +253,53 @@ def write_batches(name: str, run: RunConfig) -> Path:
 
 
 def ours(
-    run: RunConfig, batches: Path, steps: int, kernels: str, cap_s: float = 600.0
-) -> dict[str, Any]:
-    """Return what `step_ours.py` measures in a new process.
+    run: RunConfig,
+    batches: Path,
+    steps: int,
+    kernels: str,
+    *,
+    trainers: Trainers | None = None,
+    cap_s: float = 600.0,
+) -> list[dict[str, Any]]:
+    """Return what `step_ours.py` measures in new processes: of a group its first worker's.
 
     Args:
         run: The workload's config.
         batches: Written by `write_batches`.
         steps: After the warm-up.
         kernels: native, portable, or stock for tinygrad as it comes.
+        trainers: How many processes; one with the threads of the kernel set if not given.
         cap_s: Most seconds.
 
     Raises:
-        Unavailable: It failed, or was not done in time.
+        Unavailable: One failed, or was not done in time.
     """
-    return _told(command(run, batches, steps, kernels), cap_s)
+    wanted = trainers or Trainers(_THREADS.get(kernels, 2))
+    with tempfile.TemporaryDirectory(prefix="zpg-") as scratch:
+        folder = Path(scratch, "group")
+        folder.mkdir()
+        together = run.model_copy(update={"workers": wanted.workers})
+        commands = [
+            [
+                *command(together, batches, steps, kernels, threads=wanted.threads),
+                str(folder),
+                str(rank),
+            ]
+            for _ in range(wanted.copies)
+            for rank in range(wanted.workers)
+        ]
+        with ThreadPoolExecutor(len(commands)) as pool:
+            told = list(pool.map(lambda one: _told(one, cap_s), commands))
+    groups = [told[i : i + wanted.workers] for i in range(0, len(told), wanted.workers)]
+    return [{**group[0], "peak_bytes": sum(one["peak_bytes"] for one in group)} for group in groups]
 
 
-def command(run: RunConfig, batches: Path, steps: int, kernels: str) -> list[str]:
-    """Return the command of `ours`."""
+def command(run: RunConfig, batches: Path, steps: int, kernels: str, *, threads: int) -> list[str]:
+    """Return the command of `ours`, without folder and rank."""
     return [
         sys.executable, "-m", "benchmarks.step_ours",
         json.dumps(run.as_json()), str(batches), str(both_ways.settings().cache),
-        str(_THREADS.get(kernels, 2)), str(steps), "stock" if kernels == "stock" else "library",
+        str(threads), str(steps), "stock" if kernels == "stock" else "library",
     ]  # fmt: skip
 
 

@@ -99,7 +99,7 @@ def test_every_benchmark_has_a_measure_and_its_plans(name: str) -> None:
 
 def test_rows_of_training_steps_are_a_list_and_stand_in_the_table(tmp_path: Path) -> None:
     row = training.Measured(
-        "mlp", "native", 2, 3.0, "torch-eager", 6.0, 0.5, "at most 1", met=True,
+        "mlp", "native", 2, 1, 3.0, "torch-eager", 6.0, 0.5, "at most 1", met=True,
         samples_s=42_666.0, warm_up_s=1.5, peer_warm_up_s=0.5, peak_mb=127.0, peer_peak_mb=340.0,
         peak_share=0.3, not_run=None,
     )  # fmt: skip
