@@ -35,7 +35,7 @@ class Plan:
     """Steps of about a second."""
 
 
-FULL = Plan(5, 3000, 100)
+FULL = Plan(3, 600, 25)
 QUICK = Plan(1, 60, 10)
 
 

@@ -1,11 +1,15 @@
 """Checks 9 and 10: the bytes of checkpoints against their records and model.json."""
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 
 from evidence import digest, tensors
 from evidence import seed as seeds
+from evidence.check_files import HASHERS
+from evidence.errors import ServiceError
 from evidence.pack import (
     CHECKPOINTS,
     MAX_DOCUMENT_BYTES,
@@ -102,48 +106,72 @@ def _require_files(subject: Subject, record: CheckpointLine) -> None:
                 found=", ".join(sorted(record.files))[:200],
             )
         )
-    for name in CHECKPOINT_FILES:
-        _require_file(subject, record, name)
+    paths = {name: checkpoint_path(record.step, name) for name in CHECKPOINT_FILES}
+    for name, path in paths.items():
+        size, expected_size = subject.require_file(path), record.files[name].bytes
+        if size > expected_size + MAX_DOCUMENT_BYTES:
+            raise too_large(path, expected=f"{expected_size} bytes, as recorded", size=size)
+    with ThreadPoolExecutor(HASHERS) as pool:
+        held = {name: pool.submit(_held, subject, path) for name, path in paths.items()}
+        for name, future in held.items():
+            _require_file(subject, record, name, future.result())
 
 
-def _require_file(subject: Subject, record: CheckpointLine, name: str) -> None:
-    """Digest of the bytes first; only then are they decoded, for the digest of the state."""
-    path = checkpoint_path(record.step, name)
-    size, expected_size = subject.require_file(path), record.files[name].bytes
-    if size > expected_size + MAX_DOCUMENT_BYTES:
-        raise too_large(path, expected=f"{expected_size} bytes, as recorded", size=size)
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What a file of a checkpoint is."""
+
+    file: FileDigest
+    decoded: Mapping[str, RawTensor] | ServiceError
+    """Its tensors, or why they cannot be read."""
+    state: str
+    """Their state digest."""
+
+
+def _held(subject: Subject, path: str) -> _Held:
+    """Read one file: the digest of its bytes, then its tensors and theirs."""
     data = subject.read(path)
-    found = subject.digests.get(path)
-    if found is None:
-        found = FileDigest(bytes=len(data), sha256=digest.of_bytes(data))
-    place = event_place(record)
+    file = subject.digests.get(path)
+    if file is None:
+        file = FileDigest(bytes=len(data), sha256=digest.of_bytes(data))
+    try:
+        decoded = tensors.decode(data, name=path)
+    except ServiceError as error:
+        return _Held(file, error, "")
+    return _Held(file, decoded, digest.of_tensors(decoded))
+
+
+def _require_file(subject: Subject, record: CheckpointLine, name: str, held: _Held) -> None:
+    """Digest of the bytes first; only then is what they hold believed."""
+    path, place = checkpoint_path(record.step, name), event_place(record)
     meaning = "the checkpoint is not the one that the run reported"
-    if found != record.files[name]:
+    if held.file != record.files[name]:
         raise Differs(
             Difference(
                 f"{path} is another file than {place} records",
                 where=path,
                 expected=f"{record.files[name].sha256}, {record.files[name].bytes} bytes",
-                found=f"{found.sha256}, {found.bytes} bytes",
+                found=f"{held.file.sha256}, {held.file.bytes} bytes",
                 meaning=meaning,
             )
         )
-    decoded = tensors.decode(data, name=path)
-    expected, actual = getattr(record, _DIGEST_OF[name]), digest.of_tensors(decoded)
-    if expected != actual:
+    if isinstance(held.decoded, ServiceError):
+        raise held.decoded
+    expected = getattr(record, _DIGEST_OF[name])
+    if expected != held.state:
         raise Differs(
             Difference(
                 f"the tensors of {path} have another state digest than {place} records",
                 where=path,
                 expected=expected,
-                found=actual,
+                found=held.state,
                 meaning=meaning,
             )
         )
     if name == _STATE_FILE:
-        _require_state(subject, record, decoded)
+        _require_state(subject, record, held.decoded)
     if name == _MODEL_FILE:
-        subject.tensors[record.step] = {key: (t.dtype, t.shape) for key, t in decoded.items()}
+        subject.tensors[record.step] = {key: (t.dtype, t.shape) for key, t in held.decoded.items()}
 
 
 def _require_state(
