@@ -146,8 +146,8 @@ def _connected(path: Path, rank: int) -> socket.socket:
     while True:
         try:
             link.connect(str(path))
-        except (FileNotFoundError, ConnectionRefusedError) as error:
-            if time.monotonic() > deadline:
+        except (FileNotFoundError, ConnectionRefusedError) as error:  # not there yet
+            if time.monotonic() >= deadline:
                 raise _lost(0) from error
             time.sleep(_RETRY_S)
         else:

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
 
@@ -37,6 +38,17 @@ def test_each_checkpoint_follows_its_evaluation(events: list[TrainingEvent]) -> 
         (Split.TEST, 2), (Split.TEST, 4), (Split.TEST, 6),
     ]  # fmt: skip
     assert len(before) == 3
+
+
+def test_a_start_that_ends_early_does_the_first_steps_of_the_same_run(
+    events: list[TrainingEvent],
+) -> None:
+    cfg = tiny.run_config(metric_every=4)
+    early: list[TrainingEvent] = []
+    outcome = train(cfg, tiny.data_of(cfg), replace(Start.fresh(), until=4), early.append)
+    assert outcome.step == 4
+    assert sorted(tiny.checkpoints(early)) == [2, 4]
+    assert tiny.checkpoints(early)[4].files == tiny.checkpoints(events)[4].files
 
 
 def test_the_learning_rate_is_the_schedules(events: list[TrainingEvent]) -> None:

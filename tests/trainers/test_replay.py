@@ -14,7 +14,7 @@ import pytest
 
 from evidence.archive import open_pack
 from evidence.clock import timestamp, utc_now
-from evidence.records import CHECKPOINT_FILES, Checkpoint, Log, TrainingEvent
+from evidence.records import CHECKPOINT_FILES, Checkpoint, Log, Metric, TrainingEvent
 from evidence.report import Result
 from evidence.verify import Verification
 from tests.trainers import tiny
@@ -110,17 +110,22 @@ def test_a_resumed_run_is_equal(honest: list[TrainingEvent], tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-def test_pruned_checkpoints_are_compared_on_the_way(tmp_path: Path) -> None:
-    cfg = tiny.run_config(**SGD, steps=9, checkpoint_every=3, keep_last=1)
-    (one,) = replayed(written(tmp_path, cfg, trained(cfg, DATA)))
+def test_pruned_checkpoints_are_compared_on_the_way(
+    honest: list[TrainingEvent], tmp_path: Path
+) -> None:
+    cfg = CONFIG.model_copy(update={"keep_last": 1})
+    (one,) = replayed(written(tmp_path, cfg, honest))
     assert (str(one.window), one.outcome) == ("0 to 9", Outcome.EQUAL)
     assert one.compared == 9 * 3 + 3 * 2 + 3 * 3
 
 
 @pytest.mark.slow
-def test_metrics_that_are_seldom_cannot_say_how_long_training_took(tmp_path: Path) -> None:
-    cfg = tiny.run_config(**SGD, steps=9, checkpoint_every=3, metric_every=3)
-    (one,) = replayed(written(tmp_path, cfg, trained(cfg, DATA)), (3, 6))
+def test_metrics_that_are_seldom_cannot_say_how_long_training_took(
+    honest: list[TrainingEvent], tmp_path: Path
+) -> None:
+    cfg = CONFIG.model_copy(update={"metric_every": 3})
+    seldom = [e for e in honest if not (isinstance(e, Metric) and e.step % 3)]
+    (one,) = replayed(written(tmp_path, cfg, seldom), (3, 6))
     assert one.outcome is Outcome.EQUAL
     assert (one.trained_seconds, one.trained_reason) == (None, "1 of 3 steps have a metric")
 
