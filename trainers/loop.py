@@ -98,14 +98,14 @@ def train(
             with Stopwatch() as watch:
                 inputs, targets = ahead.at(step)
                 update = stepper.update(inputs, targets, lr=lr, step=step)
-            _require_finite(update.loss, step)
+            _require_finite(update.loss, f"step {step}")
 
             report.update(update, step=step, done=step - start.step, lr=lr, watch=watch)
             if config.is_checkpoint(step):
                 if group.rank == 0:
                     with Stopwatch() as watch:
                         evaluation = forward.evaluate(data)
-                    _require_finite(evaluation.loss, step)
+                    _require_finite(evaluation.loss, f"evaluation after step {step}")
                     report.evaluation(evaluation, step=step, watch=watch)
                 cursor = batches.cursor(step + 1)
                 last = checkpoint.take(stepper, step=step, seed=seed, cursor=cursor, clock=clock)
@@ -150,10 +150,10 @@ def _state(taken: Checkpoint) -> str:
     return f"{record.model_digest} {record.optimizer_digest} {record.state_digest}"
 
 
-def _require_finite(loss: float, step: int) -> None:
+def _require_finite(loss: float, where: str) -> None:
     if not math.isfinite(loss):
         raise TrainingDiverged(
-            f"step {step}: expected a finite loss, found {loss}",
+            f"{where}: expected a finite loss, found {loss}",
             field="loss",
             expected="a finite loss",
             found=str(loss),
