@@ -4,9 +4,11 @@ from shutil import copytree, rmtree
 import pytest
 
 from evidence import canonical, digest, journal, seed, tensors
+from evidence.log import merkle
 from evidence.pack import list_files
 from evidence.report import Result, Verdict
 from evidence.seal import finalise
+from evidence.signing import unverified_statement
 from evidence.verify import RULES
 from serve import rebuild
 from tests.evidence import genuine
@@ -26,8 +28,8 @@ def test_a_pack_of_every_release_still_verifies(pack: Path, tmp_path: Path) -> N
     assert unmade == ([17, 18] if (pack / "records.jsonl").exists() else [*range(13, 20)])
 
 
-def test_there_is_a_pack_of_the_first_release() -> None:
-    assert "0.1.0" in {pack.name for pack in PACKS}
+def test_there_is_a_pack_of_each_format() -> None:
+    assert {"0.1.0", "0.2.0"} <= {pack.name for pack in PACKS}
 
 
 def test_the_vectors_of_the_document_are_those_of_the_pack() -> None:
@@ -43,6 +45,24 @@ def test_the_vectors_of_the_document_are_those_of_the_pack() -> None:
         seed.derive(config, provenance["dataset"]["files"]),
         digest.of_file(pack / "manifest.json"),
         genuine.fixed_key().key_id,
+    }
+    document = DOCUMENT.read_text()
+    assert [vector for vector in vectors if vector not in document] == []
+
+
+def test_the_vectors_of_format_2_are_those_of_its_pack() -> None:
+    pack = RELEASES / "0.2.0"
+    first = (pack / "records.jsonl").read_bytes().splitlines()[0]
+    inclusion = canonical.decode_object((pack / "seal" / "inclusion.json").read_bytes())
+    vectors = {
+        digest.of_file(pack / "config.json"),
+        unverified_statement(first)["predicate"]["order_digest"],
+        digest.of_bytes(first),
+        merkle.leaf_hash(first).hex(),
+        (pack / "seal" / "tree_head.txt").read_text().splitlines()[2],
+        inclusion["log"],
+        digest.of_file(pack / "manifest.json"),
+        digest.of_file(pack / "seal" / "model.pub"),
     }
     document = DOCUMENT.read_text()
     assert [vector for vector in vectors if vector not in document] == []
