@@ -18,8 +18,8 @@ from serve.local import LocalService
 pytestmark = pytest.mark.ray
 
 NOT_FUZZED = ("/api/events/training", "/api/datasets/{name}/fetch", "/api/verify")
-"""A stream does not end by itself, a fetch would load CIFAR-10, a pack is no JSON; all have tests of
-their own."""
+"""A stream does not end by itself, a fetch would load CIFAR-10, a pack is no JSON; each has its own
+tests."""
 
 EXCLUDED = [
     ignored_auth,
