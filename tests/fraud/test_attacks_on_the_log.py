@@ -47,6 +47,7 @@ def signer(tmp_path: Path) -> Signer:
 @pytest.fixture
 def again(notary: Notary, tmp_path: Path) -> Iterator[Notary]:
     """The same keys over an empty log: the operator threw the first one away."""
+    assert notary.log_view()["size"], "the first log has what is to be forgotten"
     with closing(forge.second_log(forge.home_of(tmp_path), tmp_path / "again")) as one:
         one.enter([b"what was not there before"])
         yield one

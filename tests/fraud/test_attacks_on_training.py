@@ -73,7 +73,8 @@ def other_seed_committed(_: list[TrainingEvent]) -> list[TrainingEvent]:
 
 
 def other_data(_: list[TrainingEvent]) -> list[TrainingEvent]:
-    return trained(CONFIG, replace(DATA, train_labels=9 - DATA.train_labels))
+    labels = 9 - np.asarray(DATA.train_labels)
+    return trained(CONFIG, replace(DATA, train_labels=labels))
 
 
 def _last(events: list[TrainingEvent]) -> Checkpoint:

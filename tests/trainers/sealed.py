@@ -200,7 +200,7 @@ class Service:
         self.folder = bound.keep(folder)
         self._files = dict(files)
         self._code = dict(describe_code() if code is None else code)
-        self._runtime = dict(runtimes.describe() if runtime is None else runtime)
+        self._runtime = runtime
         self._count = 0
 
     def start(self) -> None:
@@ -214,7 +214,7 @@ class Service:
             "dataset": {"name": cfg.dataset, "files": self._files},
             "lock_sha256": code.pop("lock_sha256"),
             "code": code,
-            "runtime": self._runtime,
+            "runtime": runtimes.describe() if self._runtime is None else dict(self._runtime),
             "seed": seeds.derive(cfg.as_json(), self._files, cfg.nonce),
             "nonce": cfg.nonce,
         }
