@@ -72,4 +72,4 @@ def _writers() -> Iterator[None]:
     """End what a test opened in this process: a log has one writer."""
     yield
     bound.close()
-    small.close_notaries()
+    small.close()

@@ -147,7 +147,7 @@ def notary(root: Path) -> Notary:
     return _NOTARIES[root]
 
 
-def close_notaries() -> None:
+def close() -> None:
     """Let go of the logs of every notary."""
     while _NOTARIES:
         _NOTARIES.popitem()[1].close()

@@ -19,15 +19,13 @@ from evidence.log import cosignature, note, tree_head
 from evidence.log.note import KeyType, Signer
 from evidence.log.tree_head import SignedTreeHead
 from evidence.pack import PackPaths
-from evidence.records import CHECKPOINT_FILES
 from evidence.report import Report, Result, Verdict
 from evidence.seal import finalise, prove
 from evidence.signing import SigningKey, sign_statement, unverified_statement
 from evidence.subject import KnownLog
 from evidence.verify import verify
 from tests.cluster import bound, small
-
-Predicates = list[dict[str, Any]]
+from tests.fraud.forge import Objects, failed, reforge, reseal
 
 
 def judge(root: Path, **options: Any) -> Report:
@@ -35,38 +33,8 @@ def judge(root: Path, **options: Any) -> Report:
         return verify(pack, **options)
 
 
-def failed(report: Report) -> list[str]:
-    return [check.id for check in report.checks if check.result is Result.FAILED]
-
-
 def result_of(report: Report, check_id: str) -> Result:
     return next(check.result for check in report.checks if check.id == check_id)
-
-
-def reforge(root: Path, change: Callable[[Predicates], object], notary: Notary) -> None:
-    """Sign changed records anew, chained, sealed and logged as the service would."""
-    paths = PackPaths(root)
-    statements = [unverified_statement(line) for line in paths.records.read_bytes().splitlines()]
-    predicates = [one["predicate"] for one in statements]
-    change(predicates)
-    kept = [one for one in statements if one["predicate"] in predicates]
-    lines: list[bytes] = []
-    for one in sorted(kept, key=lambda kept: predicates.index(kept["predicate"])):
-        one["predicate"]["previous"] = digest.of_bytes(lines[-1]) if lines else None
-        lines.append(notary.sign(one))
-    paths.records.write_bytes(b"".join(line + b"\n" for line in lines))
-    reseal(root, notary)
-
-
-def reseal(root: Path, notary: Notary) -> None:
-    paths = PackPaths(root)
-    for folder in paths.checkpoints.iterdir():
-        digests = {name: digest.of_file(folder / name) for name in CHECKPOINT_FILES}
-        (folder / "model.sig").write_bytes(notary.model_key.sign(folder.name, digests))
-    finalise(root, notary.keyring.key, run_id=root.name, authority=notary.authority)
-    entries = [*paths.records.read_bytes().splitlines(), paths.seal_envelope.read_bytes()]
-    proof = notary.prove(entries)
-    prove(root, tree_head=proof.tree_head, inclusion=proof.inclusion)
 
 
 @pytest.fixture
@@ -89,15 +57,15 @@ def test_an_honest_pack_passes(pack: Path) -> None:
 # -- records -------------------------------------------------------------------------------------
 
 
-def replaced(name: str, value: object, *, of: int = 0) -> Callable[[Predicates], object]:
+def replaced(name: str, value: object, *, of: int = 0) -> Callable[[Objects], object]:
     return lambda predicates: predicates[of].update({name: value})
 
 
-def moved_behind_the_first_metric(predicates: Predicates) -> None:
+def moved_behind_the_first_metric(predicates: Objects) -> None:
     predicates[0]["events"] = predicates[1]["events"]
 
 
-FORGERIES: list[tuple[Callable[[Predicates], object], str]] = [
+FORGERIES: list[tuple[Callable[[Objects], object], str]] = [
     (replaced("seed", "0" * 16), "records.commitment"),
     (replaced("nonce", "chosen later"), "records.commitment"),
     (replaced("config_sha256", "0" * 64), "records.commitment"),
@@ -123,7 +91,7 @@ FORGERIES: list[tuple[Callable[[Predicates], object], str]] = [
 
 @pytest.mark.parametrize(("change", "check_id"), FORGERIES)
 def test_records_that_say_something_else_are_found(
-    pack: Path, notary: Notary, change: Callable[[Predicates], object], check_id: str
+    pack: Path, notary: Notary, change: Callable[[Objects], object], check_id: str
 ) -> None:
     reforge(pack, change, notary)
     assert failed(judge(pack)) == [check_id]

@@ -266,7 +266,7 @@ def make_checkpoint(
     return Checkpoint(record, files)
 
 
-def rewrite_events(root: Path, change: Callable[[list[dict[str, Any]]], None]) -> None:
+def rewrite_events(root: Path, change: Callable[[list[dict[str, Any]]], object]) -> None:
     """Change the events and write both journals again with whole chains, as a forger would."""
     paths = PackPaths(root)
     genesis = digest.of_file(paths.config)

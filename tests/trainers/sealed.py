@@ -8,31 +8,30 @@ As a program, worker RANK of a run of several, in processes of their own; the fi
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from shutil import rmtree
 from typing import Any
 
 import numpy as np
 
-from evidence import canonical, digest, seal, tensors
+from cluster import sealing, views
+from cluster.run_folder import RunFolder, create, open_folder
 from evidence import seed as seeds
-from evidence.clock import timestamp, utc_now
-from evidence.derived import metric_line
-from evidence.journal import Journal
-from evidence.pack import PackPaths, checkpoint_name
-from evidence.records import Beginning, Checkpoint, CheckpointRecord, Metric, TrainingEvent
+from evidence import tensors
+from evidence.clock import Clock, timestamp, utc_now
+from evidence.records import Checkpoint, Metric, RunState, TrainingEvent
 from evidence.schedule import learning_rate
+from tests.cluster import bound, small
 from tests.evidence import genuine
 from trainers import config as configs
-from trainers import runtime
+from trainers import runtime as runtimes
 from trainers.config import RunConfig
 from trainers.data.load import Data
 from trainers.provenance import describe_code
 from trainers.shared_memory import SharedMemoryGroup
 
-RUN_ID = "7f3a91c20b1d"
 ROOT = Path(__file__).parents[2]
 
 Batch = tuple[np.ndarray, np.ndarray]
@@ -61,6 +60,8 @@ class Fraud:
     """Steps that are told and not done: the weights stay."""
     weights: Checkpoint | None = None
     """What it really begins with."""
+    admits: bool = False
+    """Whether the run is committed to these weights, not to those of its seed."""
 
     def train(self, cfg: RunConfig, data: Data) -> list[TrainingEvent]:
         """Return events that fit the config, as the loop would report them."""
@@ -73,11 +74,14 @@ class Fraud:
         seed = seeds.derive(cfg.as_json(), data.digests, cfg.nonce)
         batches = Batches(cfg, data, seed=seeds.as_integer(seed))
         stepper = Stepper(cfg, seed=seed)
+        told_order = batches.order_digest(cfg.steps)
+        events: list[TrainingEvent] = [checkpoint.begin(stepper, order_digest=told_order)]
         if self.weights is not None:
             stolen = tensors.decode(self.weights.files["model.safetensors"])
             build.assign(build.model_tensors(stepper.model), stolen, source="stolen")
+        if self.admits:
+            events = [checkpoint.begin(stepper, order_digest=told_order)]
         forward = Forward(cfg, stepper.model)
-        events: list[TrainingEvent] = []
         for step in range(1, cfg.steps + 1):
             told = learning_rate(cfg.schedule, peak=cfg.optimizer.lr, step=step, steps=cfg.steps)
             used = 0.0 if step in self.skipped else self.lr_of(step, told)
@@ -143,97 +147,96 @@ class Pack:
     files: dict[str, str]
     """Digests of the data."""
     code: dict[str, Any] = field(default_factory=describe_code)
-    runtime: dict[str, Any] = field(default_factory=runtime.describe)
+    runtime: dict[str, Any] = field(default_factory=runtimes.describe)
     seals: bool = True
 
-    def write(self, root: Path) -> Path:
-        """Write the run folder as the service does, and seal it."""
-        root.mkdir(parents=True)
-        paths = PackPaths(root)
-        config_bytes = canonical.encode(self.cfg.as_json())
-        paths.config.write_bytes(config_bytes)
-        begun = timestamp(utc_now())
-        writer = _Writer(paths, digest.of_bytes(config_bytes), self.cfg.keep_last)
-        writer.status("queued", None)
-        for number, events in enumerate(self.attempts, 1):
-            if number > 1:
-                writer.status("interrupted", "running")
-                writer.status("queued", "interrupted")
-            writer.attempt = number
-            writer.status("running", "queued")
+    def write(self, root: Path, *, clock: Clock = utc_now) -> Path:
+        """Let a service write the run folder, and seal it."""
+        service = Service(
+            submit(root, self.cfg, clock=clock), self.files, code=self.code, runtime=self.runtime
+        )
+        for number, events in enumerate(self.attempts):
+            if number:
+                service.interrupt()
+            service.start()
             for event in events:
-                writer.take(event)
-        writer.status("succeeded", "running")
-        writer.event({"kind": "end", "state": "succeeded", "step": self.cfg.steps})
-        writer.close()
-        self._describe(paths, begun)
-        if self.seals:
-            seal.finalise(root, genuine.fixed_key(), run_id=RUN_ID)
+                service(event)
+        service.end(seals=self.seals)
         return root
 
-    def _describe(self, paths: PackPaths, begun: str) -> None:
+
+def submit(root: Path, cfg: RunConfig, *, clock: Clock = utc_now) -> RunFolder:
+    """Make the folder of a run that waits; its name is the run's id."""
+    root.parent.mkdir(parents=True, exist_ok=True)
+    return create(
+        root.parent, root.name, cfg, clock=clock, notary=small.notary(root.parent),
+        idempotency_key_sha256=None,
+    )  # fmt: skip
+
+
+def reopen(root: Path) -> RunFolder:
+    """Open the folder of a run whose service was killed, as the next one does."""
+    return open_folder(root, clock=utc_now, notary=small.notary(root.parent))
+
+
+class Service:
+    """What a service does with one run, in this process; the sink of a loop.
+
+    Args:
+        folder: Of the run.
+        files: Digests of the data.
+        code: That trains.
+        runtime: What it computes with.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        files: Mapping[str, str],
+        *,
+        code: Mapping[str, Any] | None = None,
+        runtime: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.folder = bound.keep(folder)
+        self._files = dict(files)
+        self._code = dict(describe_code() if code is None else code)
+        self._runtime = runtime
+        self._count = 0
+
+    def start(self) -> None:
+        """Begin an attempt."""
         from trainers.models import build  # noqa: PLC0415 - after the process is prepared
 
-        code = dict(self.code)
-        provenance = {
-            "v": 1,
-            "run_id": RUN_ID,
-            "dataset": {"name": self.cfg.dataset, "files": self.files},
+        self._count = 0
+        self.folder.move(RunState.RUNNING, "placed", placement=small.PLACED)
+        cfg, code = self.folder.config, dict(self._code)
+        told = {
+            "dataset": {"name": cfg.dataset, "files": self._files},
             "lock_sha256": code.pop("lock_sha256"),
             "code": code,
-            "runtime": self.runtime,
-            "seed": seeds.derive(self.cfg.as_json(), self.files, self.cfg.nonce),
-            "nonce": self.cfg.nonce,
-            "started": begun,
-            "ended": timestamp(utc_now()),
-            "state": "succeeded",
-            "attempts": [{"attempt": n} for n in range(1, len(self.attempts) + 1)],
+            "runtime": runtimes.describe() if self._runtime is None else dict(self._runtime),
+            "seed": seeds.derive(cfg.as_json(), self._files, cfg.nonce),
+            "nonce": cfg.nonce,
         }
-        paths.model.write_bytes(canonical.encode(build.describe(self.cfg)))
-        paths.provenance.write_bytes(canonical.encode(provenance))
+        provenance = views.provenance(self.folder, told)
+        self.folder.write_description(build.describe(cfg), provenance)
 
+    def __call__(self, event: TrainingEvent) -> None:
+        """Take in one event of the attempt."""
+        small.report(self.folder, event, first_n=self._count)
+        self._count += 1
 
-class _Writer:
-    """The one writer of the run folder."""
+    def interrupt(self) -> None:
+        """Lose the trainer, and let the run wait for another."""
+        self.folder.move(RunState.INTERRUPTED, "the trainer was lost")
+        self.folder.move(RunState.QUEUED, "resumed")
 
-    def __init__(self, paths: PackPaths, genesis: str, keep_last: int | None) -> None:
-        self.attempt = 0
-        self._paths = paths
-        self._keep_last = keep_last
-        self._kept: list[CheckpointRecord] = []
-        self._events = Journal(paths.events, genesis=genesis)
-        self._metrics = Journal(paths.metrics, genesis=genesis, owns_sequence=False)
-
-    def take(self, event: TrainingEvent) -> None:
-        if isinstance(event, Checkpoint):
-            self._save(event)
-        elif not isinstance(event, Beginning):
-            self.event(event.model_dump(mode="json"))
-
-    def event(self, record: dict[str, Any]) -> None:
-        stamped = {"timestamp": timestamp(utc_now()), "attempt": self.attempt, **record}
-        line = self._events.append(stamped)
-        if record["kind"] == "metric":
-            self._metrics.append(metric_line(line.record))
-
-    def status(self, state: str, previous: str | None) -> None:
-        self.event({"kind": "status", "state": state, "previous": previous, "reason": "a test"})
-
-    def _save(self, taken: Checkpoint) -> None:
-        folder = self._paths.checkpoints / checkpoint_name(taken.record.step)
-        folder.mkdir(parents=True)
-        for name, data in taken.files.items():
-            (folder / name).write_bytes(data)
-        self._kept.append(taken.record)
-        self.event(taken.record.model_dump(mode="json"))
-        for record in self._kept[: -self._keep_last if self._keep_last else 0]:
-            self.event({**record.model_dump(mode="json"), "action": "pruned"})
-            rmtree(self._paths.checkpoints / checkpoint_name(record.step))
-            self._kept.remove(record)
-
-    def close(self) -> None:
-        self._events.close()
-        self._metrics.close()
+    def end(self, *, seals: bool = True) -> None:
+        """Let the run succeed."""
+        bound.end(self.folder)
+        if seals:
+            sealing.seal_run(self.folder, small.notary(self.folder.paths.root.parent))
+        self.folder.close()
 
 
 def write_by_workers(root: Path, cfg: RunConfig, *, cache: Path, scratch: Path) -> Path:
@@ -253,7 +256,7 @@ def main(arguments: list[str]) -> None:
     """Run as the module's docstring says."""
     root, plain, cache, meeting, rank = arguments
     cfg = configs.parse(json.loads(plain))
-    runtime.prepare_process(device="CPU", cache=Path(cache), kernels=cfg.kernel_set)
+    runtimes.prepare_process(device="CPU", cache=Path(cache), kernels=cfg.kernel_set)
     from trainers.checkpoint import Start  # noqa: PLC0415  tinygrad reads the environment first
     from trainers.data.load import load  # noqa: PLC0415
     from trainers.loop import train  # noqa: PLC0415
@@ -263,7 +266,8 @@ def main(arguments: list[str]) -> None:
     events: list[TrainingEvent] = []
     train(cfg, data, Start.fresh(), events.append, group=group)
     if group.rank == 0:
-        Pack(cfg, [events], dict(data.digests)).write(Path(root))
+        with closing(small):
+            Pack(cfg, [events], dict(data.digests)).write(Path(root))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
-"""Windows of real small runs done again: honest ones are equal, each fraud is found in its place.
+"""Windows of real small runs done again: honest ones are equal, and what cannot be told is not.
 
-Frauds train for real but for the one thing that they hide, and seal with the service's own key, so
-that every check of their packs passes: only the replay finds them.
+The frauds are in `tests/fraud`.
 """
 
 from collections.abc import Callable
@@ -9,18 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from evidence.archive import open_pack
 from evidence.clock import timestamp, utc_now
-from evidence.records import CHECKPOINT_FILES, Checkpoint, Log, Metric, TrainingEvent
-from evidence.report import Result
-from evidence.verify import Verification
+from evidence.records import CHECKPOINT_FILES, Log, TrainingEvent
 from tests.trainers import tiny
-from tests.trainers.sealed import Batch, Fraud, Pack, edited, mixed, trained
-from trainers.claims import Claims
-from trainers.comparison import Outcome, WindowResult
+from tests.trainers.replaying import claims_of, replayed
+from tests.trainers.sealed import Fraud, Pack, trained
+from trainers.comparison import Outcome
 from trainers.config import RunConfig
 from trainers.replay import Replay
 from trainers.windows import Window
@@ -43,25 +39,6 @@ def honest() -> list[TrainingEvent]:
 def written(root: Path, cfg: RunConfig, *attempts: list[TrainingEvent], **changes: Any) -> Path:
     data = tiny.data_of(cfg)
     return Pack(cfg, attempts, dict(data.digests), **changes).write(root / "pack")
-
-
-def claims_of(root: Path) -> Claims:
-    """Return what a pack says; every check but that of the model was made and passed."""
-    with open_pack(root) as pack:
-        verification = Verification(pack)
-        results = {check.id: check.result for check in verification.run()}
-        assert results.pop("model.rebuilt") is Result.NOT_CHECKED
-        assert set(results.values()) == {Result.PASSED}
-        return Claims.of(verification.subject)
-
-
-def replayed(root: Path, *windows: tuple[int, int]) -> list[WindowResult]:
-    """Return the results of windows, or of all."""
-    claims = claims_of(root)
-    chosen = [Window(begin=a, end=b) for a, b in windows] or claims.bounds.windows
-    with open_pack(root) as pack:
-        replay = Replay(claims, pack, tiny.data_of(claims.config), has_same_kernels=True)
-        return [replay.window(one) for one in chosen]
 
 
 OTHERS = {
@@ -128,84 +105,6 @@ def test_metrics_that_are_seldom_cannot_say_how_long_training_took(
     (one,) = replayed(written(tmp_path, cfg, seldom), (3, 6))
     assert one.outcome is Outcome.EQUAL
     assert (one.trained_seconds, one.trained_reason) == (None, "1 of 3 steps have a metric")
-
-
-def other_lr(_: list[TrainingEvent]) -> list[TrainingEvent]:
-    return Fraud(lr_of=lambda step, lr: 2 * lr if step == 4 else lr).train(CONFIG, DATA)
-
-
-def skipped_step(_: list[TrainingEvent]) -> list[TrainingEvent]:
-    return Fraud(skipped=(5,)).train(CONFIG, DATA)
-
-
-def swapped_batches(_: list[TrainingEvent]) -> list[TrainingEvent]:
-    order = {4: 5, 5: 4}
-    return Fraud(batch_of=lambda step, at: at(order.get(step, step))).train(CONFIG, DATA)
-
-
-def flipped_labels(_: list[TrainingEvent]) -> list[TrainingEvent]:
-    def flipped(step: int, at: Callable[[int], Batch]) -> Batch:
-        images, labels = at(step)
-        return (images, np.where(np.arange(32) < 3, 9 - labels, labels)) if step == 8 else at(step)
-
-    return Fraud(batch_of=flipped).train(CONFIG, DATA)
-
-
-def pretrained_start(events: list[TrainingEvent]) -> list[TrainingEvent]:
-    last = events[-1]
-    assert isinstance(last, Checkpoint)
-    return Fraud(weights=last).train(CONFIG, DATA)
-
-
-def lower_value(events: list[TrainingEvent]) -> list[TrainingEvent]:
-    return edited(events, 5, loss=0.125)
-
-
-def halfway_weights(events: list[TrainingEvent]) -> list[TrainingEvent]:
-    return mixed(events, 6, MODEL, lambda before, _, after: (before + after) / 2)
-
-
-def forgotten_momentum(events: list[TrainingEvent]) -> list[TrainingEvent]:
-    return mixed(events, 6, OPTIMIZER, lambda _, here, __: np.zeros_like(here))
-
-
-def better_test(events: list[TrainingEvent]) -> list[TrainingEvent]:
-    return edited(events, 6, split="test", accuracy=0.984375)
-
-
-FRAUDS: dict[Forge, tuple[tuple[int, int], int, int, tuple[str, str] | None]] = {
-    # the window that finds it, the first step that differs, the earliest that can have caused it,
-    # and the first tensor that differs at the end of the window
-    other_lr: ((3, 6), 5, 4, (MODEL, "layers.0.bias")),
-    skipped_step: ((3, 6), 6, 5, (MODEL, "layers.0.bias")),
-    swapped_batches: ((3, 6), 4, 4, (MODEL, "layers.0.bias")),
-    flipped_labels: ((6, 9), 8, 7, (MODEL, "layers.0.bias")),
-    pretrained_start: ((0, 3), 1, 1, (MODEL, "layers.0.bias")),
-    halfway_weights: ((3, 6), 6, 6, (MODEL, "layers.0.bias")),
-    forgotten_momentum: ((3, 6), 6, 6, (OPTIMIZER, "momentum.layers.0.bias")),
-    lower_value: ((3, 6), 5, 4, None),
-    better_test: ((3, 6), 6, 6, None),
-}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("fraud", FRAUDS, ids=lambda fraud: fraud.__name__)
-def test_a_fraud_is_found_at_its_step_and_tensor(
-    fraud: Forge, honest: list[TrainingEvent], tmp_path: Path
-) -> None:
-    window, step, earliest, tensor = FRAUDS[fraud]
-    (one,) = replayed(written(tmp_path, CONFIG, fraud(honest)), window)
-    assert one.outcome is Outcome.MISMATCH
-    assert one.first is not None
-    assert (one.first.step, one.first.earliest) == (step, earliest)
-    assert one.tensors is not None
-    found = one.tensors.first
-    assert (found and (found.file, found.name)) == tensor
-    if found is None:
-        assert one.tensors.reason == "the states at the end of the window are equal"
-    else:
-        assert found.largest
-        assert 0 < found.elements <= found.of
 
 
 @pytest.mark.slow

@@ -11,11 +11,11 @@ import pytest
 from evidence import canonical
 from evidence.errors import InvalidInput
 from evidence.pack import SEAL
-from evidence.seal import finalise
 from serve.cli import packs
 from serve.cli.options import Options
 from serve.cli.terminal import of_environment
-from tests.evidence import genuine
+from tests.cluster import small
+from tests.fraud import forge
 from tests.serve.cli.running import Result, zpctl
 from tests.trainers import sealed, tiny
 
@@ -54,10 +54,8 @@ def test_an_honest_run_passes_in_words_that_fit(
 def test_a_lie_about_a_step_is_shown_and_written_to_the_report(
     pack: Path, tmp_path: Path, data_cache: Path
 ) -> None:
-    forged = copytree(pack, tmp_path / "forged")
-    genuine.rewrite_events(forged, _lower)
-    rmtree(forged / SEAL)
-    finalise(forged, genuine.fixed_key(), run_id=sealed.RUN_ID)
+    forged = copytree(pack, tmp_path / pack.name)
+    forge.retell(forged, small.notary(tmp_path), _lower)
     file = tmp_path / "report.json"
     given = ("--from", "3", "--to", "6", "--json", "--report", str(file))
     result = audit(forged, *given, home=tmp_path, cache=data_cache)
