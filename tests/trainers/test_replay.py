@@ -12,7 +12,7 @@ import pytest
 
 from evidence.archive import open_pack
 from evidence.clock import timestamp, utc_now
-from evidence.records import CHECKPOINT_FILES, Log, TrainingEvent
+from evidence.records import CHECKPOINT_FILES, Beginning, Log, Metric, TrainingEvent
 from tests.trainers import tiny
 from tests.trainers.replaying import claims_of, replayed
 from tests.trainers.sealed import Fraud, Pack, trained
@@ -65,7 +65,7 @@ def test_an_honest_run_is_equal_in_every_window(
         assert [(fact.name, fact.is_equal) for fact in one.digests] == [
             ("model_digest", True), ("optimizer_digest", True), ("state_digest", True),
         ]  # fmt: skip
-        assert one.compared == 3 * 3 + 2 + 3
+        assert one.compared == 3 * 3 + 2 + 3 + len(Beginning.model_fields)
         assert one.trained_seconds is not None
         assert one.ratio == one.seconds / one.trained_seconds
 
@@ -93,7 +93,7 @@ def test_pruned_checkpoints_are_compared_on_the_way(
     cfg = CONFIG.model_copy(update={"keep_last": 1})
     (one,) = replayed(written(tmp_path, cfg, honest))
     assert (str(one.window), one.outcome) == ("0 to 9", Outcome.EQUAL)
-    assert one.compared == 9 * 3 + 3 * 2 + 3 * 3
+    assert one.compared == 9 * 3 + 3 * 2 + 3 * 3 + len(Beginning.model_fields)
 
 
 @pytest.mark.slow
