@@ -8,8 +8,6 @@ from typing import Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-from trainers.audit import Auditor, audit
-from trainers.windows import Request
 
 from cluster.audits import Order
 from cluster.directory import find_manager
@@ -17,6 +15,8 @@ from cluster.node_data import require_dataset
 from cluster.settings import from_environment
 from evidence.errors import ServiceError
 from evidence.keyring import read_history
+from trainers.audit import Auditor, audit
+from trainers.windows import Request
 
 
 @ray.remote(max_retries=0)
