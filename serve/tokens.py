@@ -28,7 +28,16 @@ def read(home: Path) -> str:
         ConfigError: The file is readable by others, or holds no token.
         FileNotFoundError: There is none.
     """
-    path = path_of(home)
+    return read_private(path_of(home))
+
+
+def read_private(path: Path) -> str:
+    """Return the one token of a file that only its owner can read.
+
+    Raises:
+        ConfigError: The file is readable by others, or holds no token.
+        OSError: It cannot be read.
+    """
     _require_private(path)
     return read_file(path)
 
@@ -73,8 +82,7 @@ def ensure_ray_token(home: Path) -> Path:
     """
     path = home / RAY_FILE
     _create(path, secrets.token_hex(_BYTES))
-    _require_private(path)
-    read_file(path)
+    read_private(path)
     return path
 
 

@@ -22,6 +22,8 @@ COMMANDS = {
     "evidence": ("serve.cli.verify:evidence", "Download the evidence pack of a run."),
     "log": ("serve.cli.log:show", "Show the transparency log, and whether it only grew."),
     "rotate": ("serve.cli.log:rotate_key", "Replace the key that signs."),
+    "probe": ("serve.cli.probe:probe", "Ask a service everything, and find what is not so."),
+    "report": ("serve.cli.report:report", "Write how far the first phase is, all computed."),
     "witness": ("serve.cli.witness:run", "Watch logs and cosign what only ever grows."),
     "recipes": ("serve.cli.catalog:recipes", "List what can be trained."),
     "datasets": ("serve.cli.catalog:datasets", "List data sets and whether they are here."),

@@ -50,7 +50,7 @@ def require_address(url: str | None, token_file: Path | None) -> None:
             field="token-file",
             cure="leave it out: the local service's token is found by itself",
         )
-    if url is not None and not _is_address(url):
+    if url is not None and not is_address(url):
         raise InvalidInput(
             f"--url: expected an address such as http://127.0.0.1:8000, found {url!r}",
             field="url",
@@ -58,7 +58,8 @@ def require_address(url: str | None, token_file: Path | None) -> None:
         )
 
 
-def _is_address(url: str) -> bool:
+def is_address(url: str) -> bool:
+    """Return whether `url` is an http or https address."""
     try:
         parts = urlsplit(url)
         return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
