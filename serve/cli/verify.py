@@ -70,7 +70,7 @@ def verify(  # noqa: PLR0913 - one for each option
             vouched = replace(vouched, why="the given key")
         elif vouched.home is not None:
             trusted = replace(trusted, public_key=vouched.key)
-        if vouched.home is not None and trusted.known_log is NOTHING_KNOWN:
+        if vouched.home is not None and trusted.known_log == NOTHING_KNOWN:
             trusted = replace(trusted, known_log=packs.log_of(vouched.home, path))
         with open_pack(path) as held:
             report = make_checks(held, given.terminal, trusted=trusted, scratch=Path(scratch))
