@@ -20,7 +20,7 @@ from cluster.placement import Node, Place, Taken, Wait, choose
 from cluster.run_folder import RunFolder
 from evidence import canonical, digest, files
 from evidence.clock import Clock, timestamp
-from evidence.errors import Conflict, NotFound, RateLimited, ServiceError
+from evidence.errors import Conflict, NotFound, RateLimited, ServiceError, StorageFull
 from evidence.signing import statement
 
 log = structlog.get_logger()
@@ -122,6 +122,7 @@ class AuditDesk:
             report=None,
             envelope=None,
             log_index=None,
+            proof=None,
         )
         self._journal.append("audit.requested", who=who, audit_id=audit_id, run_id=folder.run_id)
         self._queue[audit_id] = folder
@@ -202,6 +203,7 @@ class AuditDesk:
             report=report,
             envelope=canonical.decode_object(envelope),
             log_index=place,
+            proof=self._notary.proof_of(place),
         )
         self._journal.append(
             "audit.done", who="service", audit_id=audit_id, run_id=run_id,
@@ -209,7 +211,13 @@ class AuditDesk:
         )  # fmt: skip
 
     def _fail(self, audit_id: str, reason: str) -> None:
-        self._write(audit_id, status=_FAILED, reason=reason[:2000], ended=self._now())
+        """Tell that an audit failed; where the disk takes it not, the next start tells it again."""
+        changes = {"status": _FAILED, "reason": reason[:2000], "ended": self._now()}
+        try:
+            self._write(audit_id, **changes)
+        except StorageFull as full:
+            log.warning("audit_not_written", audit_id=audit_id, cause=full.detail)
+            self._views[audit_id] = {**self._views[audit_id], **changes}
 
     def _write(self, audit_id: str, **changes: Any) -> None:
         view = {**self._views.get(audit_id, {}), "audit_id": audit_id, **changes}

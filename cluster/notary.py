@@ -17,8 +17,10 @@ from cluster.witnesses import Witness, ask, read_list
 from evidence import inclusion
 from evidence.errors import ServiceError
 from evidence.keyring import Keyring
+from evidence.log.cosignature import attach
 from evidence.log.merkle import leaf_hash
-from evidence.log.note import KeyType, Note, Signer, to_base64
+from evidence.log.note import KeyType, Signer, to_base64
+from evidence.log.proof import InclusionProof
 from evidence.log.store import Log
 from evidence.log.tree_head import SignedTreeHead
 from evidence.model_signature import ModelKey
@@ -159,7 +161,7 @@ class Notary:
         if any(line.is_by(witness.verifier) for line in held.signatures):
             return head
         lines = ask(witness.url, witness.verifier, head, self.consistency)
-        cosigned = Note(held.text, (*held.signatures, *lines)).data
+        cosigned = attach(held, lines).data
         with self._turn:
             if self._log.head is not None and self._log.head.note.text == held.text:
                 self._log.publish(cosigned)
@@ -228,6 +230,18 @@ class Notary:
         """
         with self._turn:
             return self._log.tile(path)
+
+    def proof_of(self, index: int) -> str:
+        """Return the proof that stands alone for an entry (C2SP tlog-proof), in the present tree.
+
+        Raises:
+            InvalidInput: There is no such entry.
+            StorageFull: There is no space to keep the tree head.
+        """
+        with self._turn:
+            head = SignedTreeHead.parse(self._log.sign(self._signer))
+            hashes = tuple(self._log.inclusion(index, head.head.size))
+            return InclusionProof(index, hashes, head).data.decode()
 
     def close(self) -> None:
         """Let another process write to the log."""

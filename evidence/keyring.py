@@ -89,11 +89,6 @@ class Keyring:
             )
         return cls(key, history)
 
-    @property
-    def public_keys(self) -> list[PublicKey]:
-        """Every key so far, oldest first."""
-        return read_history(self.history)
-
 
 def rotate(folder: Path) -> Keyring:
     """Replace the signing key of a service that is stopped, and return what signs from now on.

@@ -65,13 +65,13 @@ def read(given: Given, *, checks: Sequence[str]) -> Trusted:
         raise InvalidInput("--tree-head: needs --log-key, the key that signed it")
     if given.consistency is not None and given.tree_head is None:
         raise InvalidInput("--consistency: needs --tree-head, whose consistency it proves")
-    verifier = _verifier(given.log_key) if given.log_key is not None else None
+    verifier = read_verifier(given.log_key) if given.log_key is not None else None
     head = given.tree_head
     known = KnownLog(
         verifier=verifier,
         head=tree_head.verify(_bytes(head), verifier) if head and verifier else None,
         proof=_hashes(_bytes(given.consistency)) if given.consistency else None,
-        witnesses=tuple(map(_verifier, given.witness_keys)),
+        witnesses=tuple(map(read_verifier, given.witness_keys)),
     )
     implied = {
         "seal.signature": given.public_key is not None,
@@ -86,8 +86,13 @@ def read(given: Given, *, checks: Sequence[str]) -> Trusted:
     )
 
 
-def _verifier(given: str) -> Verifier:
-    """Return the verifier of a key, or of the file that holds one."""
+def read_verifier(given: str) -> Verifier:
+    """Return the verifier key that an option gives: itself, or a file with it.
+
+    Raises:
+        InvalidInput: It is no key.
+        OSError: The file cannot be read.
+    """
     if "+" in given and not Path(given).exists():
         return Verifier.parse(given)
     return Verifier.parse(_bytes(Path(given)).decode("utf-8", "replace").removesuffix("\n"))

@@ -57,6 +57,8 @@ class AuditView(Wire):
     """The signed statement of the outcome (DSSE)."""
     log_index: int | None
     """Place of that statement in the log."""
+    proof: str | None
+    """That it stands there, with the tree head of that moment (C2SP tlog-proof)."""
 
 
 class AuditPage(Wire):

@@ -12,6 +12,7 @@ from evidence.files import write_atomic
 from evidence.log import merkle, note, tree_head
 from evidence.log.note import Verifier
 from evidence.log.tree_head import SignedTreeHead
+from evidence.trust import read_verifier
 from serve.cli import connection, documents, options, render
 from serve.cli.options import ExitCode, JsonOption
 
@@ -30,7 +31,8 @@ def show(
         str | None, typer.Option(metavar="A:B", help="Print the proof that size B goes on from A.")
     ] = None,
     log_key: Annotated[
-        str | None, typer.Option(metavar="KEY", help="The log's key that you know from elsewhere.")
+        str | None,
+        typer.Option(metavar="KEY", help="The log's key that you know, or a file with it."),
     ] = None,
     json: JsonOption = False,
 ) -> int:
@@ -47,7 +49,7 @@ def show(
                 given.terminal.result(one)
             return ExitCode.GOOD
         view, data = client.log(), client.log_head()
-        verifier = Verifier.parse(log_key or view["key"])
+        verifier = read_verifier(log_key) if log_key else Verifier.parse(view["key"])
         head = tree_head.verify(data, verifier)
         if since is not None:
             kept = tree_head.verify(since.read_bytes(), verifier)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from evidence.errors import InvalidInput
-from evidence.log.note import Verifier
+from evidence.trust import read_verifier
 from serve import ports, witness
 from serve.cli import options, render, signals
 from serve.cli.options import ExitCode
@@ -44,7 +44,7 @@ def run(  # noqa: PLR0913 - one parameter an option
     if show_key:
         terminal.result(signer.verifier.text)
         return ExitCode.GOOD
-    logs = [_read_key(text) for text in log or []]
+    logs = [read_verifier(text) for text in log or []]
     if not logs:
         raise InvalidInput(
             "expected --log KEY, found none",
@@ -63,16 +63,3 @@ def run(  # noqa: PLR0913 - one parameter an option
             terminal.progress(f"  {'Log':<{render.LABEL_WIDTH}}  {each.name}, {seen} entries seen")
         witness.run(one, listener)
     return ExitCode.GOOD
-
-
-def _read_key(text: str) -> Verifier:
-    """Return the key that an option gives, itself or as the path of a file.
-
-    Raises:
-        InvalidInput: It is no key.
-        OSError: The file cannot be read.
-    """
-    path = Path(text)
-    is_key = "+" in text and not path.exists()
-    given = text if is_key else path.read_bytes().decode("utf-8", "replace").removesuffix("\n")
-    return Verifier.parse(given)

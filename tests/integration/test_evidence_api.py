@@ -16,6 +16,7 @@ from evidence.archive import open_pack
 from evidence.inclusion import Inclusion
 from evidence.log import merkle, note, tiles, tree_head
 from evidence.log.note import Verifier
+from evidence.log.proof import InclusionProof
 from evidence.signing import unverified_statement, verify_envelope
 from evidence.verify import RULES, verify
 from serve.client import Client
@@ -232,9 +233,12 @@ def test_a_run_is_audited_signed_and_logged(
     keys = keyring.read_history(client.keys())
     said = verify_envelope(canonical.encode(view["envelope"]), keys[-1])["predicate"]
     assert said["report_sha256"] == digest.of_record(view["report"])
-    proof = client.log_inclusion(view["log_index"], client.log()["size"])
-    leaf = merkle.leaf_hash(canonical.encode(view["envelope"]))
-    assert note.to_base64(leaf) == proof["leaf"]
+    entry = canonical.encode(view["envelope"])
+    told = client.log_inclusion(view["log_index"], client.log()["size"])
+    assert note.to_base64(merkle.leaf_hash(entry)) == told["leaf"]
+    alone = InclusionProof.parse(view["proof"].encode())
+    alone.verify(entry, Verifier.parse(client.log()["key"]))
+    assert alone.index == view["log_index"]
     assert view["audit_id"] in [one["audit_id"] for one in client.audits()["audits"]]
     assert_problem(http.get(f"/api/audits/{UNKNOWN}"), 404, "not_found")
 
