@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Path
 
 from cluster.asking import answer
 from serve import schemas
@@ -12,8 +12,6 @@ from serve.paging import Offset, PageLimit, next_offset
 router = APIRouter(prefix="/api", tags=["evidence"])
 
 AuditId = Annotated[str, Path(pattern=r"^[0-9a-f]{12}$")]
-RunId = Annotated[str, Path(pattern=r"^[0-9a-f]{12}$")]
-_LINES: dict[int | str, dict[str, Any]] = {200: {"content": {"application/jsonl": {}}}}
 
 
 @router.post("/audits")
@@ -47,13 +45,6 @@ async def get_audit(context: InContext, audit_id: AuditId) -> schemas.AuditView:
     """Return one audit: its status, and when it is done its signed report and place in the log."""
     view = await answer(context.manager.audit_view.remote(audit_id))
     return schemas.AuditView.model_validate(view)
-
-
-@router.get("/training/runs/{run_id}/records", response_class=Response, responses=_LINES)
-async def get_records(context: InContext, run_id: RunId) -> Response:
-    """Return the signed records of a run so far, a line each: its commitment, then checkpoints."""
-    lines = await answer(context.manager.records.remote(run_id))
-    return Response(lines, media_type="application/jsonl")
 
 
 @router.post("/challenges")

@@ -120,6 +120,17 @@ async def download_checkpoint(
 
 
 @router.get(
+    "/runs/{run_id}/records",
+    response_class=Response,
+    responses={200: {"content": {"application/jsonl": {}}}},
+)
+async def get_records(context: InContext, run_id: RunId) -> Response:
+    """Return the signed records of a run so far, a line each: its commitment, then checkpoints."""
+    lines = await answer(context.manager.records.remote(run_id))
+    return Response(lines, media_type="application/jsonl")
+
+
+@router.get(
     "/runs/{run_id}/evidence",
     response_model=schemas.EvidenceView,
     responses={200: {"content": {"application/zip": {}}}},
