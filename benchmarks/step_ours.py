@@ -2,8 +2,9 @@
 
     python -m benchmarks.step_ours CONFIG BATCHES.npz CACHE THREADS STEPS library|stock FOLDER RANK
 
-prints JSON as `step_torch.py` does. `stock` leaves our kernels out: tinygrad as it comes. Where the
-config has several workers, this is number RANK of them, and they meet in FOLDER.
+prints JSON as `step_torch.py` does. The config names the device; `auto` is the CPU. `stock` leaves
+our kernels out: tinygrad as it comes. Where the config has several workers, this is number RANK of
+them, and they meet in FOLDER.
 """
 
 import json
@@ -26,7 +27,8 @@ def main(arguments: list[str]) -> None:
     batches = dict(np.load(arguments[1]))
     threads, steps = int(arguments[3]), int(arguments[4])
     runtime.prepare_process(
-        device="CPU", cache=Path(arguments[2]), threads=threads, kernels=run.kernel_set,
+        device="CPU" if run.device == "auto" else run.device, cache=Path(arguments[2]),
+        threads=threads, kernels=run.kernel_set, beam=run.beam,
         library="tinygrad" if arguments[5] == "stock" else "auto",
     )  # fmt: skip
     # tinygrad reads what was prepared
@@ -53,6 +55,7 @@ def main(arguments: list[str]) -> None:
         step(i)
         took.append((time.perf_counter() - at) * 1000)
     told = {
+        "process": runtime.describe(),
         "step_ms": took,
         "warm_up_s": warm_up_s,
         "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,

@@ -1,10 +1,12 @@
 """A step of a workload in PyTorch, as its users write it; run by the peers' Python.
 
-    python step_torch.py CONFIG_JSON BATCHES.npz eager|compile THREADS STEPS
+    python step_torch.py CONFIG_JSON BATCHES.npz eager|compile THREADS STEPS cpu|cuda
     python step_torch.py sgemm THREADS
+    python step_torch.py peak cuda float32|bfloat16
 
 The first prints JSON: milliseconds of each step after the warm-up, seconds of the warm-up, peak
-memory in bytes, floating-point operations of a step; the second operations a second.
+memory in bytes, floating-point operations of a step; the others operations a second, and of a card
+its name. A config with `precision` bfloat16 is run under autocast.
 """
 
 import json
@@ -142,53 +144,61 @@ def main() -> None:
     """Measure; see the module's docstring."""
     if sys.argv[1] == "sgemm":
         print(json.dumps({"flops_s": _sgemm(int(sys.argv[2]))}))  # noqa: T201
-        return
-    config, batches, mode, threads, steps = (
-        json.loads(sys.argv[1]),
-        dict(np.load(sys.argv[2])),
-        sys.argv[3],
-        *map(int, sys.argv[4:]),
-    )
-    torch.set_num_threads(threads)
+    elif sys.argv[1] == "peak":
+        print(json.dumps(_peak(sys.argv[2], getattr(torch, sys.argv[3]))))  # noqa: T201
+    else:
+        print(json.dumps(_measured(*sys.argv[1:])))  # noqa: T201
+
+
+def _measured(run: str, path: str, mode: str, threads: str, steps: str, on: str) -> dict[str, Any]:
+    torch.set_num_threads(int(threads))
     torch.manual_seed(0)
+    step = _step(json.loads(run), dict(np.load(path)), mode, torch.device(on))
+    begun = time.perf_counter()
+    for i in range(_WARM_UP_STEPS):
+        step(i)
+    warm_up_s = time.perf_counter() - begun
+    took = []
+    for i in range(int(steps)):
+        begun = time.perf_counter()
+        step(i)
+        took.append((time.perf_counter() - begun) * 1000)
+    return {
+        "step_ms": took,
+        "warm_up_s": warm_up_s,
+        "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "operations": _operations(step) if mode == "eager" else None,
+    }
+
+
+def _step(
+    config: dict[str, Any], batches: dict[str, np.ndarray], mode: str, device: torch.device
+) -> Callable[[int], float]:
+    """Return what does one update and gives its loss."""
     sizes = {k: v for k, v in config["model"].items() if k not in {"architecture", "dropout"}}
-    model = MODELS[config["model"]["architecture"]](**sizes)
+    model = MODELS[config["model"]["architecture"]](**sizes).to(device)
     optimise = optimizer(model, **config["optimizer"])
-    mean, std = (torch.tensor(batches[name]).view(1, -1, 1, 1) for name in ("mean", "std"))
+    mean, std = (
+        torch.tensor(batches[name], device=device).view(1, -1, 1, 1) for name in ("mean", "std")
+    )
     is_text = config["model"]["architecture"] == "gpt"
+    is_mixed = config.get("precision", "float32") == "bfloat16"
     run = torch.compile(model) if mode == "compile" else model
 
     def step(i: int) -> float:
-        x = torch.from_numpy(batches["inputs"][i % len(batches["inputs"])])
-        y = torch.from_numpy(batches["targets"][i % len(batches["targets"])]).long()
-        scores = run(x if is_text else (x.float() / 255.0 - mean) / std)
+        x = torch.from_numpy(batches["inputs"][i % len(batches["inputs"])]).to(device)
+        y = torch.from_numpy(batches["targets"][i % len(batches["targets"])]).to(device).long()
+        with torch.autocast(device.type, torch.bfloat16, enabled=is_mixed):
+            scores = run(x if is_text else (x.float() / 255.0 - mean) / std).float()
         scores, y = scores.reshape(-1, scores.shape[-1]), y.flatten()
         loss = F.cross_entropy(scores, y)
         hits = (scores.argmax(dim=1) == y).sum()
         optimise.zero_grad()
         loss.backward()
         optimise.step()
-        return loss.item() + 0 * hits.item()
+        return float(loss.item() + 0 * hits.item())
 
-    begun = time.perf_counter()
-    for i in range(_WARM_UP_STEPS):
-        step(i)
-    warm_up_s = time.perf_counter() - begun
-    took = []
-    for i in range(steps):
-        begun = time.perf_counter()
-        step(i)
-        took.append((time.perf_counter() - begun) * 1000)
-    print(  # noqa: T201
-        json.dumps(
-            {
-                "step_ms": took,
-                "warm_up_s": warm_up_s,
-                "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-                "operations": _operations(step) if mode == "eager" else None,
-            }
-        )
-    )
+    return step
 
 
 def _sgemm(threads: int) -> float:
@@ -201,6 +211,18 @@ def _sgemm(threads: int) -> float:
         torch.mm(a, b)
         best = max(best, 2.0 * size**3 / (time.perf_counter() - begun))
     return best
+
+
+def _peak(device: str, dtype: torch.dtype) -> dict[str, Any]:
+    """Return a card's name and its best rate of a product of two matrices of 8,192."""
+    size, best = 8192, 0.0
+    a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+    for _ in range(30):
+        begun = time.perf_counter()
+        torch.mm(a, b)
+        torch.cuda.synchronize()
+        best = max(best, 2.0 * size**3 / (time.perf_counter() - begun))
+    return {"card": torch.cuda.get_device_name(device), "flops_s": best}
 
 
 def _operations(step: Callable[[int], float]) -> int:

@@ -289,7 +289,7 @@ def ours(
             for rank in range(wanted.workers)
         ]
         with ThreadPoolExecutor(len(commands)) as pool:
-            told = list(pool.map(lambda one: _told(one, cap_s), commands))
+            told = list(pool.map(lambda one: answer(one, cap_s), commands))
     groups = [told[i : i + wanted.workers] for i in range(0, len(told), wanted.workers)]
     return [{**group[0], "peak_bytes": sum(one["peak_bytes"] for one in group)} for group in groups]
 
@@ -308,10 +308,17 @@ def _torch(
 ) -> dict[str, Any]:
     program = Path(__file__).parent / "step_torch.py"
     workload = json.dumps(WORKLOADS[name])
-    return _told([str(python), str(program), workload, str(batches), mode, "2", str(steps)], cap_s)
+    return answer(
+        [str(python), str(program), workload, str(batches), mode, "2", str(steps), "cpu"], cap_s
+    )
 
 
-def _told(command: list[str], cap_s: float) -> dict[str, Any]:
+def answer(command: list[str], cap_s: float) -> dict[str, Any]:
+    """Return the JSON that a command prints.
+
+    Raises:
+        Unavailable: It failed, or was not done within `cap_s` seconds.
+    """
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, cwd=REPOSITORY, timeout=cap_s, check=True
@@ -331,4 +338,4 @@ def _torch_python() -> Path:
 def _sgemm_flops(torch: Path) -> float:
     """Return the machine's float32 peak: PyTorch's product of two matrices of 2,048, 2 threads."""
     program = Path(__file__).parent / "step_torch.py"
-    return float(_told([str(torch), str(program), "sgemm", "2"], 120.0)["flops_s"])
+    return float(answer([str(torch), str(program), "sgemm", "2"], 120.0)["flops_s"])

@@ -29,7 +29,7 @@ from trainers.checkpoint import Start
 from trainers.config import Gpt, RunConfig
 from trainers.data.load import Data
 from trainers.group import ALONE, Group, require_agreement
-from trainers.meters import EnergyMeter, Stopwatch
+from trainers.meters import Stopwatch
 from trainers.predict import Evaluation, Forward
 from trainers.step import Stepper, Update
 
@@ -167,7 +167,7 @@ class _Reporter:
         self._config = config
         self._sink = sink
         self._clock = clock
-        self._energy = EnergyMeter()
+        self._energy = meters.meter_of(Device.DEFAULT)
         self._warm_up_s = 0.0
         self._tokens = config.model.context if isinstance(config.model, Gpt) else None
 

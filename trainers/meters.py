@@ -1,15 +1,19 @@
 """What a step costs: time, memory, energy. What has no meter here is null, with the reason.
 
-Energy is Linux's running average power limit counter, read as it is, for whole processor packages:
-https://docs.kernel.org/power/powercap/powercap.html. There is no estimate in its place.
+On a CPU, energy is Linux's running average power limit counter, read as it is, for whole processor
+packages: https://docs.kernel.org/power/powercap/powercap.html. On an NVIDIA card it is the card's
+own counter. There is no estimate in its place.
 """
 
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 import psutil
+
+from evidence.errors import NotInstalled, Unavailable
+from trainers import nvidia
 
 _POWERCAP = Path("/sys/class/powercap")
 _MICRO = 1e-6
@@ -31,6 +35,48 @@ class Stopwatch:
         trace: TracebackType | None,
     ) -> None:
         self.seconds = time.perf_counter() - self._started
+
+
+class Meter(Protocol):
+    """Something that counts energy."""
+
+    absence: str | None
+    """Why there is no reading, or None."""
+
+    def joules(self) -> float | None:
+        """Return the energy since the last call (or the start), in joules; None if unreadable."""
+
+
+def meter_of(device: str) -> Meter:
+    """Return the meter of what a trainer on `device` computes with."""
+    return CardMeter() if device in nvidia.DEVICES else EnergyMeter()
+
+
+class CardMeter:
+    """Joules since the last reading, of the NVIDIA card that this process has."""
+
+    def __init__(self) -> None:
+        self.absence: str | None = None
+        """Why there is no reading, or None."""
+        self._card: nvidia.Card | None = None
+        self._last = 0.0
+        try:
+            self._card = nvidia.Card()
+            self._last = self._card.joules()
+        except (NotInstalled, Unavailable) as error:
+            self.absence = error.detail
+
+    def joules(self) -> float | None:
+        """Return the energy since the last call (or the start), in joules; None if unreadable."""
+        if self._card is None or self.absence:
+            return None
+        try:
+            now = self._card.joules()
+        except Unavailable as error:
+            self.absence = error.detail
+            return None
+        used, self._last = now - self._last, now
+        return used
 
 
 class EnergyMeter:

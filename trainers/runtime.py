@@ -33,6 +33,9 @@ _PINNED = {
 }  # fmt: skip
 """Values that every run has."""
 
+_NEED_A_COMPILER = frozenset({"CPU", "AMD"})
+"""Devices whose kernels, or whose host's part, clang compiles."""
+
 _COMPILER_CURE = "pip install ziglang==0.17.1"
 
 
@@ -65,7 +68,7 @@ def prepare_process(
         OSError: The cache cannot be written.
     """
     cache = cache.absolute()
-    compiler = find_compiler(cache, required=device != "METAL")
+    compiler = find_compiler(cache, required=device in _NEED_A_COMPILER)
     database = cache / "kernels" / f"{_node_key(compiler)}.db"
     database.parent.mkdir(parents=True, exist_ok=True)
     wanted = {
@@ -73,7 +76,7 @@ def prepare_process(
         **kernel_set.environment(kernels, device=device, threads=threads, wanted=library),
         "CACHEDB": str(database),
         "NUM_CPU_THREADS": str(threads),
-        "PARALLEL": "0",
+        "PARALLEL": str(threads if beam and threads > 1 else 0),
         **dict.fromkeys(search.SETTINGS, str(beam)),
         **({"CC": compiler} if compiler else {}),
     }

@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from evidence import digest
+from trainers import nvidia
 from trainers.config import KernelLibrary, KernelSetName
 from trainers.kernels import library, onednn, openblas, search
 
@@ -62,13 +63,16 @@ def describe(*, device: str, runtime: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns:
         `backend` (onednn, openblas or tinygrad), and for a library its version, SHA-256, effective
-        instruction set and threads; `beam` (`search.describe`) where kernels are searched;
+        instruction set and threads; of an NVIDIA card `gpu`, `driver` and `nvrtc`; `beam`
+        (`search.describe`) where kernels are searched;
         `digest` over that and `runtime`.
 
     Raises:
         NotInstalled: The library that was asked for cannot be used.
     """
     told = _LIBRARIES[library.chosen().name]() if device == "CPU" else _tinygrad()
+    if device in nvidia.DEVICES:
+        told |= nvidia.describe()
     if search.width():
         told["beam"] = search.describe()
     return {**told, "digest": digest.of_record({"kernels": told, "runtime": dict(runtime)})}
