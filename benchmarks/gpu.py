@@ -1,7 +1,7 @@
 """Milliseconds of a training step on an NVIDIA card, ours and PyTorch's, and the share of its peak.
 
-    python -m benchmarks.gpu [WORKLOAD ...] [--device CUDA] [--beam N] [--seconds S] [--cap S]
-                             [--batches FOLDER] [--torch PYTHON] [--to FILE]
+    python -m benchmarks.gpu [WORKLOAD ...] [--device CUDA] [--beam N] [--peer NAME] [--seconds S]
+                             [--cap S] [--batches FOLDER] [--torch PYTHON] [--to FILE]
 
 measures one workload after the other, each process alone on the card, and writes the file after
 each. Utilisation (MFU) is the floating-point operations of a step's matrix products and
@@ -27,6 +27,7 @@ from benchmarks import both_ways, outcome, peers, training
 from evidence.errors import ServiceError
 from trainers import config
 from trainers.config import RunConfig
+from trainers.provenance import describe_code
 
 WORKLOADS: dict[str, Any] = {
     **training.WORKLOADS,
@@ -73,6 +74,8 @@ class Options:
     """Most seconds of a process."""
     batches: Path | None
     torch: Path
+    peers: tuple[str, ...]
+    """Names of _PEERS."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -85,6 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         cap_s=given.cap,
         batches=given.batches,
         torch=given.torch or peers.require(peers.TORCH),
+        peers=tuple(given.peer or _PEERS),
     )
     before = outcome.machine()
     peaks = {form: _peak(options, form) for form in ("float32", "bfloat16")}
@@ -95,7 +99,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             rows.append(asdict(row))
             process = told or process
         document = {
-            "name": "gpu", **outcome.code_and_date(), "machine": before, "device": options.device,
+            "name": "gpu", **outcome.code_and_date(), "code_digest": describe_code()["digest"],
+            "machine": before, "device": options.device,
             "peaks": peaks, "process": process, "rows": rows,
         }  # fmt: skip
         outcome.write(given.to, document)
@@ -110,6 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--beam", type=int, action="append", default=[], help="also with this width"
     )
+    parser.add_argument("--peer", action="append", choices=[*_PEERS], help="only this one")
     parser.add_argument("--seconds", type=float, default=2.0, help="of steps of each side")
     parser.add_argument("--cap", type=float, default=120.0, help="most seconds of a process")
     parser.add_argument("--batches", type=Path)
