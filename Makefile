@@ -45,6 +45,6 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) deploy/environment.py $(VENV)
 
 lock:  ## write requirements.lock again (needs uv)
-	@uv pip compile pyproject.toml --extra service --extra compiler --extra kernels --extra png --extra workers --group dev \
+	@uv pip compile pyproject.toml --extra service --extra compiler --extra kernels --extra png --extra nvidia --extra workers --group dev \
 	  --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
 	  --custom-compile-command 'make lock' -q -o requirements.lock

@@ -4,7 +4,7 @@
                              [--cap S] [--batches FOLDER] [--torch PYTHON] [--to FILE]
 
 measures one workload after the other, each process alone on the card, and writes the file after
-each. Utilisation (MFU) is the floating-point operations of a step's matrix products and
+each row. Utilisation (MFU) is the floating-point operations of a step's matrix products and
 convolutions, as PyTorch counts them, over the step's time, as a share of the rate at which the same
 card multiplies two matrices of 8,192 in the same precision, measured in the same run. `--batches`
 names a folder where `benchmarks.training.write_batches` has left its files; without it they are
@@ -98,13 +98,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for row, told in _rows(name, options, peaks):
             rows.append(asdict(row))
             process = told or process
-        document = {
-            "name": "gpu", **outcome.code_and_date(), "code_digest": describe_code()["digest"],
-            "machine": before, "device": options.device,
-            "peaks": peaks, "process": process, "rows": rows,
-        }  # fmt: skip
-        outcome.write(given.to, document)
-        print(json.dumps(rows[-1]))  # noqa: T201
+            document = {
+                "name": "gpu", **outcome.code_and_date(), "code_digest": describe_code()["digest"],
+                "machine": before, "device": options.device,
+                "peaks": peaks, "process": process, "rows": rows,
+            }  # fmt: skip
+            outcome.write(given.to, document)
+            print(json.dumps(rows[-1]), flush=True)  # noqa: T201
     return 0
 
 
@@ -120,7 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--cap", type=float, default=120.0, help="most seconds of a process")
     parser.add_argument("--batches", type=Path)
     parser.add_argument("--torch", type=Path, help="a Python that has PyTorch with CUDA")
-    parser.add_argument("--to", type=Path, default=outcome.RESULTS / "gpu.json")
+    parser.add_argument("--to", type=Path, default=outcome.RESULTS / "gpu" / "nvidia.json")
     return parser
 
 

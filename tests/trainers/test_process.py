@@ -98,6 +98,18 @@ def test_without_a_counter_energy_is_absent_with_the_reason(tmp_path: Path) -> N
     assert meter.absence == "no meter: this machine has no RAPL zone"
 
 
+def test_the_meter_of_a_cpu_is_its_own() -> None:
+    assert isinstance(meters.meter_of("CPU"), meters.EnergyMeter)
+
+
+def test_without_a_card_its_energy_is_absent_with_the_reason() -> None:
+    meter = meters.meter_of("CUDA")
+    if Path("/proc/driver/nvidia/version").exists():
+        pytest.skip("this machine has an NVIDIA card")
+    assert meter.joules() is None
+    assert str(meter.absence).startswith("no meter: ")
+
+
 def test_resident_memory_is_measured() -> None:
     assert meters.resident_bytes() > 10_000_000
 
