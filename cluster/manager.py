@@ -25,7 +25,7 @@ from cluster.registry import Registry
 from cluster.retention import Held, Retention
 from cluster.retention import choose as choose_expired
 from cluster.run_folder import RunFolder, folder_bytes
-from cluster.sealing import seal_run
+from cluster.sealing import keep_beginning, seal_run, witness_beginning
 from cluster.settings import Settings
 from cluster.states import RESUMABLE, advance
 from cluster.supervision import Ending, NodeLost, Supervisor
@@ -99,6 +99,7 @@ class Manager:
         self._places: dict[str, Place] = {}
         self._waiting: dict[str, str] = {}
         self._sealing: dict[str, int] = {}
+        self._witnessing: dict[str, asyncio.Task[None]] = {}
         self._run_pulse: dict[str, Pulse] = {}
         self._audit_pulse = Pulse()
         self._queue_pulse = Pulse()
@@ -286,6 +287,8 @@ class Manager:
                     max_bytes=self.settings.limits.max_run_bytes,
                 )
                 self._count("event", _kind_of(event))
+                if isinstance(event, Beginning) and run_id not in self._witnessing:
+                    self._witnessing[run_id] = asyncio.create_task(self._witness(folder))
         finally:
             self._changed(folder)
 
@@ -505,7 +508,19 @@ class Manager:
         await _with_space(lambda: folder.move(to, reason[:2000]))
         await self._seal(folder, who=who)
 
+    async def _witness(self, folder: RunFolder) -> None:
+        """Have witnesses cosign that the run is committed to, while it goes on."""
+        try:
+            proof = await asyncio.to_thread(witness_beginning, folder, self.notary)
+            if proof is not None:
+                keep_beginning(folder, proof)
+        except StorageFull as full:  # the seal tells that there is none
+            log.warning("beginning_not_kept", run_id=folder.run_id, cause=full.detail)
+
     async def _seal(self, folder: RunFolder, *, who: str = "service") -> None:
+        witnessing = self._witnessing.pop(folder.run_id, None)
+        if witnessing is not None:
+            await witnessing
         await _with_space(folder.complete_end)
         await _with_space(lambda: self._make_pack(folder))
         self._sealing.pop(folder.run_id, None)

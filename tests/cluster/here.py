@@ -45,6 +45,12 @@ class Trainer:
         told = small.described(self.config)
         await self._manager.attempt_started(self.ticket.run_id, self.ticket.attempt, **told)
 
+    async def begin(self) -> None:
+        """Tell what the run begins with."""
+        begins = small.beginning(self.config)
+        await self._manager.report(self.ticket.run_id, self.ticket.attempt, self._sent, [begins])
+        self._sent += 1
+
     async def train(self, *, until: int | None = None, data_seed: int = 1) -> None:
         """Train from the ticket's start up to step `until`."""
         for event in small.training(
@@ -196,7 +202,12 @@ async def nobody_audits(order: Order) -> dict[str, Any]:
 async def killed(manager: Manager) -> None:
     """End the manager's tasks and close its files; trainers live on."""
     scheduler = {manager._scheduler} if manager._scheduler else set()
-    tasks = {*manager._supervisors.values(), *manager._mending, *scheduler}
+    tasks = {
+        *manager._supervisors.values(),
+        *manager._mending,
+        *manager._witnessing.values(),
+        *scheduler,
+    }
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
