@@ -68,6 +68,7 @@ def test_the_examples_run_as_they_stand(
         cwd=tmp_path,
         capture_output=True,
         text=True,
+        errors="replace",  # a tile is bytes
         timeout=300,
         check=False,
     )
