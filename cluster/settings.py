@@ -111,6 +111,10 @@ class Settings(BaseModel):
     shuffled labels."""
     witnesses: Path | None = None
     """File with a line `VERIFIER_KEY URL` for each witness that is asked to cosign the log."""
+    session_s: Annotated[int, Field(ge=60, le=30 * 86400)] = 12 * 3600
+    """Seconds after which a browser has to sign in again."""
+    max_sign_ins: Count = 10
+    """Attempts to sign in that may fail from one address within a minute."""
     limits: Limits = Limits()
 
     @property

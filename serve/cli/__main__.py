@@ -1,8 +1,12 @@
 """`zpctl`, also `python -m serve.cli`. A command's module is loaded when it is asked for."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from serve.cli.app import Command
 
 COMMANDS = {
     "up": ("serve.cli.service:up", "Start a service that stays."),
@@ -30,6 +34,9 @@ COMMANDS = {
     "fetch": ("serve.cli.catalog:fetch", "Fetch a data set and verify it."),
     "nodes": ("serve.cli.catalog:nodes", "List nodes and what their devices can do."),
     "models": ("serve.cli.catalog:models", "List the models of runs that succeeded."),
+    "users": ("serve.cli.accounts:users", "Manage who may ask this service."),
+    "keys": ("serve.cli.accounts:keys", "Manage their keys, and show what these used."),
+    "audit-log": ("serve.cli.audit_log:group", "Read the audit journal, and verify it."),
     "gc": ("serve.cli.collect:collect", "Delete old runs; each leaves a tombstone."),
     "completion": ("serve.cli.completion:completion", "Print the completion script of a shell."),
 }
@@ -50,10 +57,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def load(name: str) -> Callable[..., int]:
-    """Return the function of a command."""
+def load(name: str) -> "Command":
+    """Return the function of a command, or the group of its sub-commands."""
     module, _, function = COMMANDS[name][0].partition(":")
-    command: Callable[..., int] = getattr(import_module(module), function)
+    command: Command = getattr(import_module(module), function)
     return command
 
 

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Path
 
 from cluster.asking import answer
 from serve import schemas
-from serve.context import WHO, InContext
+from serve.context import Asker, InContext
 from serve.paging import Offset, PageLimit, next_offset
 from trainers import recipes
 
@@ -22,9 +22,9 @@ async def list_datasets(context: InContext) -> schemas.DatasetList:
 
 
 @router.post("/datasets/{name}/fetch")
-async def fetch_dataset(context: InContext, name: DatasetName) -> schemas.DatasetView:
+async def fetch_dataset(context: InContext, who: Asker, name: DatasetName) -> schemas.DatasetView:
     """Start to fetch a data set and verify it; `GET /api/datasets` shows how far it is."""
-    view = await answer(context.manager.fetch_dataset.remote(name, WHO))
+    view = await answer(context.manager.fetch_dataset.remote(name, who))
     return schemas.DatasetView(dataset=view)
 
 

@@ -37,6 +37,8 @@ OTHER: dict[str, Any] = {
     "heartbeat_s": 1.5,
     "send_timeout_s": 2.5,
     "kernel_library": "openblas",
+    "session_s": 600,
+    "max_sign_ins": 3,
     "max_pack_bytes": 8192,
     "canary": 0,
     "witnesses": Path("/srv/witnesses.txt"),

@@ -12,7 +12,7 @@ from serve.client import Client
 from serve.local import LocalService
 from tests.docs.tables import DOCS
 
-_ROUTE = re.compile(r"`((?:GET|POST) /[^` ]*)`")
+_ROUTE = re.compile(r"`((?:GET|POST|PATCH|DELETE) /[^` ]*)`")
 _SETUP = 5
 _CONFLICTS = ("/cancel", "/resume")
 
@@ -38,6 +38,7 @@ def test_the_tables_have_every_route_and_no_other() -> None:
 def test_every_route_has_an_example() -> None:
     calls = "\n".join(_examples()).replace("$RUN", "{run_id}").replace("/60", "/{step}")
     calls = calls.replace("datasets/mnist", "datasets/{name}").replace("$AUDIT", "{audit_id}")
+    calls = calls.replace("$KEY", "{key_id}").replace("users/alice", "users/{name}")
     calls = calls.replace("/entries/000.p/1", "/{path}")
     missing = [
         route
@@ -59,7 +60,7 @@ def test_the_examples_run_as_they_stand(
         "curl() { command curl -sS -w '\\nstatus %{http_code}\\n' \"$@\"; }",
         f"URL={service.url}; TOKEN=$(cat {service.token_file})",
         'auth="authorization: Bearer $TOKEN"; json="content-type: application/json"',
-        f"RUN={run_id}; AUDIT={client.audit(run_id, windows=1)['audit_id']}",
+        f"RUN={run_id}; AUDIT={client.audit(run_id, windows=1)['audit_id']}; KEY={_key(client)}",
         *_examples(),
     ]
     done = subprocess.run(
@@ -74,6 +75,11 @@ def test_the_examples_run_as_they_stand(
     statuses = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("status ")]
     answered = dict(zip(_examples(), statuses, strict=True))
     assert {call: status for call, status in answered.items() if status not in _fits(call)} == {}
+
+
+def _key(client: Client) -> str:
+    client.add_user("docs", role="viewer")
+    return str(client.add_key("docs", days=1)["key_id"])
 
 
 def _fits(call: str) -> set[str]:

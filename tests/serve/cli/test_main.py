@@ -18,7 +18,11 @@ def commands() -> dict[str, Any]:
     loaded = {name: program.load(name) for name in program.COMMANDS}
     summaries = {name: summary for name, (_, summary) in program.COMMANDS.items()}
     group = typer.main.get_group(app.build(summaries, loaded))
-    return dict(group.commands)
+    found: dict[str, Any] = {}
+    for name, command in group.commands.items():
+        below = getattr(command, "commands", {})
+        found |= {f"{name} {sub}": one for sub, one in below.items()} or {name: command}
+    return found
 
 
 def test_the_document_lists_every_command_and_option() -> None:
