@@ -22,6 +22,7 @@ from cluster.launching import Launcher, require_ray_train
 from cluster.limits import require_space, require_within
 from cluster.notary import Notary
 from cluster.placement import Node, Place, Wait, choose, reservation
+from cluster.proposal_desk import ProposalDesk
 from cluster.pulse import Pulse
 from cluster.registry import Registry
 from cluster.retention import Held, Retention
@@ -76,6 +77,15 @@ class Manager:
         self.anchor = JournalAnchor(self.audit, notary)
         self.accounts = AccountDesk(settings, self.audit, clock=clock)
         self.registry = Registry(settings.runs_root, self.audit, clock=clock, notary=notary)
+        self._audit_pulse = Pulse()
+        self.proposals = ProposalDesk(
+            settings,
+            notary=notary,
+            registry=self.registry,
+            journal=self.audit,
+            pulse=self._audit_pulse,
+            clock=clock,
+        )
         self.shelf = DatasetShelf(settings, self.audit)
         self.audits = AuditDesk(
             settings.home / "audits",
@@ -105,7 +115,6 @@ class Manager:
         self._sealing: dict[str, int] = {}
         self._witnessing: dict[str, asyncio.Task[None]] = {}
         self._run_pulse: dict[str, Pulse] = {}
-        self._audit_pulse = Pulse()
         self._queue_pulse = Pulse()
         self._scheduler: asyncio.Task[None] | None = None
         self._mending: set[asyncio.Task[None]] = set()
@@ -372,6 +381,7 @@ class Manager:
             "audit_seq": self.audit.last_seq,
             "datasets": await self.shelf.views(),
             "canary": self.canary_view(),
+            "phase": self.proposals.phase,
         }
 
     def collect(self, policy: Retention, *, who: Who, dry_run: bool) -> list[dict[str, Any]]:

@@ -24,6 +24,7 @@ from cluster.launcher import RayLauncher, node_free
 from cluster.manager import Manager
 from cluster.notary import Notary
 from cluster.prediction import as_images, classify_on_cluster
+from cluster.proposal_methods import ProposalMethods
 from cluster.retention import Retention
 from cluster.run_folder import RunFolder
 from cluster.settings import Settings, as_environment, from_environment
@@ -42,7 +43,7 @@ _GAUGES_EVERY_S = 5.0
 _ANCHOR_EVERY_S = 2.0
 
 
-class ManagerActor(AccountMethods):
+class ManagerActor(AccountMethods, ProposalMethods):
     """The manager as an actor; see `cluster.manager.Manager` for what the methods do."""
 
     _manager: Manager

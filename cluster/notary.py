@@ -196,6 +196,15 @@ class Notary:
                 self._log.publish(cosigned)
         return cosigned
 
+    def entries(self) -> list[bytes]:
+        """Return every entry of the log, in order.
+
+        Raises:
+            IntegrityError: The log is damaged.
+        """
+        with self._turn:
+            return list(self._log.entries())
+
     # -- readers -----------------------------------------------------------------------------
 
     def consistency(self, old_size: int, size: int) -> Sequence[bytes]:

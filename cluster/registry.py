@@ -43,6 +43,8 @@ class Entry:
     state: RunState
     config_sha256: str
     key_sha256: str | None
+    author: str
+    """Who submitted it."""
 
 
 class Registry:
@@ -142,6 +144,16 @@ class Registry:
         self._sealed.move_to_end(run_id)
         return self._sealed[run_id]
 
+    def author_of(self, run_id: str) -> str:
+        """Return who submitted a run: an account, or a Ray job.
+
+        Raises:
+            NotFound: There is no such run.
+        """
+        if run_id not in self._entries:
+            raise self._unknown(run_id)
+        return self._entries[run_id].author
+
     def page(
         self, *, state: RunState | None, offset: int, limit: int
     ) -> tuple[list[RunFolder], int]:
@@ -232,6 +244,7 @@ class Registry:
                     RunState(record["state"]),
                     record["config_sha256"],
                     record.get("idempotency_key_sha256"),
+                    record["who"],
                 )
 
     def _take_in_folders(self) -> None:
@@ -290,6 +303,7 @@ class Registry:
             folder.summary.state,
             digest.of_bytes(folder.config_bytes),
             folder.summary.idempotency_key_sha256,
+            str(who),
         )
         self._entries[folder.run_id] = entry
         self._journal_status(

@@ -115,6 +115,16 @@ class Settings(BaseModel):
     """Seconds after which a browser has to sign in again."""
     max_sign_ins: Count = 10
     """Attempts to sign in that may fail from one address within a minute."""
+    approval_days: Annotated[int, Field(ge=1, le=3650)] = 30
+    """Days for which an accepted proposal allows what it is about."""
+    proposal_file_bytes: Annotated[int, Field(ge=1024)] = 4 << 20
+    """Size of the file of proposals from which on another one is begun."""
+    proposal_backups: Count = 10
+    """Copies of a file of proposals that are kept."""
+    proposal_backup_every_s: Annotated[int, Field(ge=0)] = 3600
+    """Age of the newest copy from which on the next record makes another."""
+    proposal_backup_max_age_s: Annotated[int, Field(ge=1)] = 30 * 86400
+    """Age from which on a copy is deleted; the newest of each file stays."""
     limits: Limits = Limits()
 
     @property

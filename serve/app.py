@@ -25,6 +25,7 @@ from serve.routes import (
     health,
     journal,
     log,
+    proposals,
     session,
     training,
     verify,
@@ -43,6 +44,7 @@ ROUTERS = (
     accounts.router,
     session.router,
     journal.router,
+    proposals.router,
     docs.router,
 )
 """Every router of the API."""

@@ -8,7 +8,7 @@ print(event.kind, event.data)
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -301,6 +301,40 @@ class Client:
         """Return lines of the audit journal; `wanted` are the filters of GET /api/audit."""
         query = {name: value for name, value in wanted.items() if value is not None}
         return self._json("GET", "/api/audit", params={**query, "after": after, "limit": limit})
+
+    # -- proposals -----------------------------------------------------------------------------
+
+    def propose(self, draft: Mapping[str, Any], *, idempotency_key: str | None = None) -> Json:
+        """Submit a proposal (`governance.proposals.schema.Draft`); return its view."""
+        headers = {"idempotency-key": idempotency_key} if idempotency_key else {}
+        return self._json("POST", "/api/proposals", json=dict(draft), headers=headers)
+
+    def proposals(
+        self,
+        wanted: Mapping[str, str | None] | None = None,
+        *,
+        offset: int = 0,
+        limit: int = 20,
+    ) -> Json:
+        """Return one page of proposals, newest first; `wanted` holds state, author and so on."""
+        query = {name: value for name, value in (wanted or {}).items() if value is not None}
+        page = {"offset": offset, "limit": limit}
+        return self._json("GET", "/api/proposals", params={**query, **page})
+
+    def proposal(self, proposal_id: str) -> Json:
+        """Return one proposal."""
+        return self._json("GET", f"/api/proposals/{proposal_id}")
+
+    def proposal_stats(self) -> Json:
+        """Return counts of proposals."""
+        return self._json("GET", "/api/proposals/stats")
+
+    def vote(
+        self, proposal_id: str, verdict: str, reasons: Sequence[str], *, side: str = "human"
+    ) -> Json:
+        """Record a vote: `pass` or `fail`."""
+        given = {"side": side, "verdict": verdict, "reasons": list(reasons)}
+        return self._json("POST", f"/api/proposals/{proposal_id}/consensus", json=given)
 
     # -- streams -------------------------------------------------------------------------------
 

@@ -48,6 +48,10 @@ ROLE_OF: dict[str, Role | None] = {
     "GET /api/log/tile/{path}": _VIEWER,
     "GET /api/log/proof/inclusion": _VIEWER,
     "GET /api/log/proof/consistency": _VIEWER,
+    "GET /api/events/proposals": _VIEWER,
+    "GET /api/proposals": _VIEWER,
+    "GET /api/proposals/stats": _VIEWER,
+    "GET /api/proposals/{proposal_id}": _VIEWER,
     # doing
     "POST /api/training/runs": _OPERATOR,
     "POST /api/training/runs/{run_id}/cancel": _OPERATOR,
@@ -58,7 +62,9 @@ ROLE_OF: dict[str, Role | None] = {
     "POST /api/audits": _OPERATOR,
     "POST /api/canary": _OPERATOR,
     "POST /api/challenges": _OPERATOR,
+    "POST /api/proposals": _OPERATOR,
     # judging
+    "POST /api/proposals/{proposal_id}/consensus": _REVIEWER,
     "GET /api/audit": _REVIEWER,
     # managing
     "POST /api/training/collect": _ADMIN,

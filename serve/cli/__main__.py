@@ -34,6 +34,7 @@ COMMANDS = {
     "fetch": ("serve.cli.catalog:fetch", "Fetch a data set and verify it."),
     "nodes": ("serve.cli.catalog:nodes", "List nodes and what their devices can do."),
     "models": ("serve.cli.catalog:models", "List the models of runs that succeeded."),
+    "proposals": ("serve.cli.proposals:group", "Propose changes, review them, vote."),
     "users": ("serve.cli.accounts:users", "Manage who may ask this service."),
     "keys": ("serve.cli.accounts:keys", "Manage their keys, and show what these used."),
     "audit-log": ("serve.cli.audit_log:group", "Read the audit journal, and verify it."),

@@ -72,6 +72,8 @@ _MOVING = (
     "/api/keys",
     "/api/usage",
     "/api/audit",
+    "/api/proposals",
+    "/api/proposals/stats",
 )
 
 Draw = Callable[[int], str]

@@ -11,6 +11,7 @@ from serve import app
 from serve.client import Client
 from serve.local import LocalService
 from tests.docs.tables import DOCS
+from tests.governance.proposing import ETHICS
 
 _ROUTE = re.compile(r"`((?:GET|POST|PATCH|DELETE) /[^` ]*)`")
 _SETUP = 5
@@ -39,6 +40,7 @@ def test_every_route_has_an_example() -> None:
     calls = "\n".join(_examples()).replace("$RUN", "{run_id}").replace("/60", "/{step}")
     calls = calls.replace("datasets/mnist", "datasets/{name}").replace("$AUDIT", "{audit_id}")
     calls = calls.replace("$KEY", "{key_id}").replace("users/alice", "users/{name}")
+    calls = calls.replace("$PROPOSAL", "{proposal_id}")
     calls = calls.replace("/entries/000.p/1", "/{path}")
     missing = [
         route
@@ -61,6 +63,7 @@ def test_the_examples_run_as_they_stand(
         f"URL={service.url}; TOKEN=$(cat {service.token_file})",
         'auth="authorization: Bearer $TOKEN"; json="content-type: application/json"',
         f"RUN={run_id}; AUDIT={client.audit(run_id, windows=1)['audit_id']}; KEY={_key(client)}",
+        f"PROPOSAL={_proposal(client, run_id)}",
         *_examples(),
     ]
     done = subprocess.run(
@@ -76,6 +79,18 @@ def test_the_examples_run_as_they_stand(
     statuses = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("status ")]
     answered = dict(zip(_examples(), statuses, strict=True))
     assert {call: status for call, status in answered.items() if status not in _fits(call)} == {}
+
+
+def _proposal(client: Client, run_id: str) -> str:
+    """Return the id of a proposal of another account than the owner."""
+    client.add_user("drafter", role="operator")
+    token = client.add_key("drafter", days=1)["token"]
+    written = {
+        "title": "Train it again", "summary": "The same once more.", "change_type": "patch",
+        "from_run": run_id, "ethics": ETHICS,
+    }  # fmt: skip
+    with Client(client.url, token=token) as drafter:
+        return str(drafter.propose(written)["proposal_id"])
 
 
 def _key(client: Client) -> str:

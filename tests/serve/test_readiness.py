@@ -54,6 +54,7 @@ def known(**changes: Any) -> dict[str, Any]:
         "key_id": "k",
         "audit_seq": 1,
         "datasets": [dataset("absent", None)],
+        "phase": "stage1",
         "canary": {"state": "passed", "detail": "a test"},
     }
     return {**base, **changes}
