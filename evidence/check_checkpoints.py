@@ -1,14 +1,14 @@
 """Checks 9 and 10: the bytes of checkpoints against their records and model.json."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
-from evidence import digest, tensors
 from evidence import seed as seeds
-from evidence.check_files import HASHERS
+from evidence import tensor_file, tensors
+from evidence.check_files import HASHERS, hash_file
 from evidence.errors import ServiceError
 from evidence.pack import (
     CHECKPOINTS,
@@ -30,6 +30,7 @@ from evidence.subject import (
     plural,
     too_large,
 )
+from evidence.tensor_file import Extent
 from evidence.tensors import RawTensor
 
 _MODEL_FILE = "model.safetensors"
@@ -52,13 +53,20 @@ def recorded(subject: Subject) -> Good:
             _require_same_record(written.get(record.step), record)
             pruned.add(record.step)
     _refuse_unrecorded(subject, written)
-    kept = 0
-    for step, record in sorted(written.items()):
-        if step in pruned and not _is_there(subject, step):
-            continue
-        _require_files(subject, record)
-        kept += 1
-    return Good(plural(kept, "checkpoint"), f"{len(written) - kept} pruned")
+    kept = [
+        record
+        for step, record in sorted(written.items())
+        if step not in pruned or _is_there(subject, step)
+    ]
+    for record in kept:
+        _require_places(subject, record)
+    with ThreadPoolExecutor(HASHERS) as pool:
+        files = [(record, name) for record in kept for name in CHECKPOINT_FILES]
+        for (record, name), held in zip(
+            files, pool.map(lambda one: _held(subject, *one), files), strict=True
+        ):
+            _require_file(subject, record, name, held)
+    return Good(plural(len(kept), "checkpoint"), f"{len(written) - len(kept)} pruned")
 
 
 def _is_there(subject: Subject, step: int) -> bool:
@@ -96,7 +104,8 @@ def _refuse_unrecorded(subject: Subject, written: dict[int, CheckpointLine]) -> 
             )
 
 
-def _require_files(subject: Subject, record: CheckpointLine) -> None:
+def _require_places(subject: Subject, record: CheckpointLine) -> None:
+    """The files of a checkpoint are there, and none is far larger than recorded."""
     if set(record.files) != set(CHECKPOINT_FILES):
         raise Differs(
             Difference(
@@ -106,15 +115,11 @@ def _require_files(subject: Subject, record: CheckpointLine) -> None:
                 found=", ".join(sorted(record.files))[:200],
             )
         )
-    paths = {name: checkpoint_path(record.step, name) for name in CHECKPOINT_FILES}
-    for name, path in paths.items():
-        size, expected_size = subject.require_file(path), record.files[name].bytes
+    for name in CHECKPOINT_FILES:
+        path, expected_size = checkpoint_path(record.step, name), record.files[name].bytes
+        size = subject.require_file(path)
         if size > expected_size + MAX_DOCUMENT_BYTES:
             raise too_large(path, expected=f"{expected_size} bytes, as recorded", size=size)
-    with ThreadPoolExecutor(HASHERS) as pool:
-        held = {name: pool.submit(_held, subject, path) for name, path in paths.items()}
-        for name, future in held.items():
-            _require_file(subject, record, name, future.result())
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,23 +127,23 @@ class _Held:
     """What a file of a checkpoint is."""
 
     file: FileDigest
-    decoded: Mapping[str, RawTensor] | ServiceError
+    extents: Sequence[Extent] | ServiceError
     """Its tensors, or why they cannot be read."""
     state: str
     """Their state digest."""
 
 
-def _held(subject: Subject, path: str) -> _Held:
-    """Read one file: the digest of its bytes, then its tensors and theirs."""
-    data = subject.read(path)
-    file = subject.digests.get(path)
-    if file is None:
-        file = FileDigest(bytes=len(data), sha256=digest.of_bytes(data))
+def _held(subject: Subject, record: CheckpointLine, name: str) -> _Held:
+    """Read one file: the digest of its bytes, if check 2 has not, then its tensors and theirs."""
+    path = checkpoint_path(record.step, name)
+    file = subject.digests.get(path) or hash_file(subject, path)
     try:
-        decoded = tensors.decode(data, name=path)
+        with subject.pack.open(path) as opened:
+            extents = tensor_file.read_layout(opened, size=subject.pack.files[path], name=path)
+            state = tensor_file.state_digest(opened, extents, name=path)
     except ServiceError as error:
         return _Held(file, error, "")
-    return _Held(file, decoded, digest.of_tensors(decoded))
+    return _Held(file, extents, state)
 
 
 def _require_file(subject: Subject, record: CheckpointLine, name: str, held: _Held) -> None:
@@ -155,8 +160,8 @@ def _require_file(subject: Subject, record: CheckpointLine, name: str, held: _He
                 meaning=meaning,
             )
         )
-    if isinstance(held.decoded, ServiceError):
-        raise held.decoded
+    if isinstance(held.extents, ServiceError):
+        raise held.extents
     expected = getattr(record, _DIGEST_OF[name])
     if expected != held.state:
         raise Differs(
@@ -169,9 +174,9 @@ def _require_file(subject: Subject, record: CheckpointLine, name: str, held: _He
             )
         )
     if name == _STATE_FILE:
-        _require_state(subject, record, held.decoded)
+        _require_state(subject, record, tensors.decode(subject.read(path), name=path))
     if name == _MODEL_FILE:
-        subject.tensors[record.step] = {key: (t.dtype, t.shape) for key, t in held.decoded.items()}
+        subject.tensors[record.step] = {one.name: (one.dtype, one.shape) for one in held.extents}
 
 
 def _require_state(

@@ -123,7 +123,7 @@ def digests(subject: Subject) -> Good:
     there = [(path, file) for path, file in listed if subject.has(path)]  # else check 1 finds it
     _require_sizes(subject, there)  # before a byte of a large file is hashed
     with ThreadPoolExecutor(HASHERS) as pool:
-        hashed = pool.map(lambda item: _hash(subject, item[0]), there)
+        hashed = pool.map(lambda item: hash_file(subject, item[0]), there)
         for (path, expected), found in zip(there, hashed, strict=True):
             _require_digest(subject, path, expected, found)
     total = sum(file.bytes for file in subject.digests.values())
@@ -163,7 +163,8 @@ def _require_digest(subject: Subject, path: str, expected: FileDigest, found: Fi
         )
 
 
-def _hash(subject: Subject, path: str) -> FileDigest:
+def hash_file(subject: Subject, path: str) -> FileDigest:
+    """Return size and SHA-256 of a file of the pack."""
     state, count = hashlib.sha256(), 0
     with subject.pack.open(path) as file:
         while data := file.read(_CHUNK_BYTES):

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from evidence import canonical
@@ -35,17 +35,36 @@ def of_record(value: object) -> str:
     return of_bytes(canonical.encode(value))
 
 
-def of_tensors(tensors: Mapping[str, RawTensor]) -> str:
-    """Return the state digest of named tensors.
+class StateDigest:
+    """The state digest of named tensors, which come in name order (code points).
 
-    In name order (code points), for each tensor: the canonical JSON of
-    `{"dtype", "name", "shape"}`, then its elements as little-endian bytes in row-major order.
+    For each tensor: the canonical JSON of `{"dtype", "name", "shape"}`, then its elements as
+    little-endian bytes in row-major order.
     """
-    state = hashlib.sha256()
+
+    def __init__(self) -> None:
+        self._state = hashlib.sha256()
+
+    def begin(self, name: str, dtype: str, shape: Sequence[int]) -> None:
+        """Begin the next tensor."""
+        header = {"name": name, "dtype": dtype, "shape": list(shape)}
+        self._state.update(canonical.encode(header))
+
+    def update(self, data: bytes | memoryview) -> None:
+        """Take in some bytes of its elements."""
+        self._state.update(data)
+
+    def hexdigest(self) -> str:
+        """Return the digest."""
+        return self._state.hexdigest()
+
+
+def of_tensors(tensors: Mapping[str, RawTensor]) -> str:
+    """Return the state digest of named tensors; see `StateDigest`."""
+    state = StateDigest()
     for name in sorted(tensors):
         tensor = tensors[name]
-        header = {"name": name, "dtype": tensor.dtype, "shape": list(tensor.shape)}
-        state.update(canonical.encode(header))
+        state.begin(name, tensor.dtype, tensor.shape)
         state.update(tensor.data)
     return state.hexdigest()
 
