@@ -20,6 +20,7 @@ from cluster.audits import AuditDesk, Work
 from cluster.datasets import DatasetShelf
 from cluster.launching import Launcher, require_ray_train
 from cluster.limits import require_space, require_within
+from cluster.model_call import asker
 from cluster.notary import Notary
 from cluster.placement import Node, Place, Wait, choose, reservation
 from cluster.proposal_desk import ProposalDesk
@@ -27,16 +28,21 @@ from cluster.pulse import Pulse
 from cluster.registry import Registry
 from cluster.retention import Held, Retention
 from cluster.retention import choose as choose_expired
+from cluster.reviewing import PolicyWord, Reviewer
 from cluster.run_folder import RunFolder, folder_bytes
 from cluster.sealing import keep_beginning, seal_run, witness_beginning
 from cluster.settings import Settings
 from cluster.states import RESUMABLE, advance
 from cluster.supervision import Ending, NodeLost, Supervisor
 from evidence.clock import Clock, moment, utc_now
-from evidence.errors import Conflict, RateLimited, StorageFull
+from evidence.errors import Conflict, RateLimited, StorageFull, Unavailable
 from evidence.records import Beginning, Checkpoint, Fault, Placement, RunState, TrainingEvent
+from governance.proposals.book import REVIEWER
+from governance.proposals.schema import Proposal
+from governance.review.facts import ReplayFacts
 from trainers import recipes
 from trainers.config import DeviceName
+from trainers.provenance import describe_code
 
 log = structlog.get_logger()
 
@@ -103,6 +109,19 @@ class Manager:
         self._count = count
         self._launcher = launcher
         self.notary = notary
+        self.reviewer = Reviewer(
+            settings,
+            desk=self.proposals,
+            registry=self.registry,
+            notary=notary,
+            replay=self._replay,
+            policy=self._policy_word,
+            commit=describe_code()["commit"],
+            ask=asker(settings.reviewer_url, key_file=settings.reviewer_key)
+            if settings.reviewer_url
+            else None,
+            clock=clock,
+        )
         self._supervisor = Supervisor(
             launcher,
             require_data=self._require_data,
@@ -265,6 +284,21 @@ class Manager:
         view = self.audits.submit(self.registry.folder(run_id), windows, who=who)
         self._queue_pulse.fire()
         return view
+
+    async def _replay(self, run_id: str) -> ReplayFacts:
+        """Do a window of a run again, as any audit, and return what came of it."""
+        window = {"count": 1, "begin": None, "end": None, "everything": False}
+        view = await self.audit_run(run_id, window, who=REVIEWER)
+        done = await self.audits.ended(view["audit_id"])
+        report = done["report"] or {"verdict": "cannot_tell"}
+        told = f"audit {done['audit_id']}: {done['reason']}"
+        return ReplayFacts(run_id, report["verdict"], told[:300])
+
+    async def _policy_word(self, proposal: Proposal) -> PolicyWord:
+        raise Unavailable(
+            f"the data policy cannot be asked about {proposal.training.dataset}: "
+            "this service has no data gate"
+        )
 
     # -- what trainers say ---------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ from evidence.records import RunState
 from governance.accounts import Caller
 from governance.approvals import Approval, digest_of_model
 from governance.proposals import book as books
+from governance.proposals import consensus
 from governance.proposals import record as records
 from governance.proposals.backups import Keeping
 from governance.proposals.book import Book, Case
@@ -304,6 +305,15 @@ class ProposalDesk:
             NotFound: There is none of that id.
         """
         return self._book.case(proposal_id).proposal
+
+    def require_open(self, proposal_id: str, side: Side) -> None:
+        """Raise unless a side may still vote.
+
+        Raises:
+            NotFound: There is no such proposal.
+            Conflict: Its state takes no vote of this side.
+        """
+        consensus.cast(self._book.case(proposal_id).votes, side, Verdict.PASS)
 
     def view(self, proposal_id: str) -> dict[str, Any]:
         """Return what the API shows of a proposal.

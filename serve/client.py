@@ -24,6 +24,7 @@ from evidence.errors import ServiceError, Unavailable, of_code
 from evidence.records import EventKind
 
 _TIMEOUT = httpx.Timeout(30.0, connect=5.0)
+_REVIEW_S = 1800.0
 _SILENCE_S = 30.0
 _RECONNECT_S = 0.5
 _CHUNK_BYTES = 1 << 16
@@ -335,6 +336,11 @@ class Client:
         """Record a vote: `pass` or `fail`."""
         given = {"side": side, "verdict": verdict, "reasons": list(reasons)}
         return self._json("POST", f"/api/proposals/{proposal_id}/consensus", json=given)
+
+    def validate(self, proposal_id: str) -> Json:
+        """Have the built-in reviewer look at a proposal and record its vote; takes a while."""
+        path = f"/api/proposals/{proposal_id}/validate"
+        return self._json("POST", path, timeout=_REVIEW_S)
 
     # -- streams -------------------------------------------------------------------------------
 

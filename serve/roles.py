@@ -63,6 +63,7 @@ ROLE_OF: dict[str, Role | None] = {
     "POST /api/canary": _OPERATOR,
     "POST /api/challenges": _OPERATOR,
     "POST /api/proposals": _OPERATOR,
+    "POST /api/proposals/{proposal_id}/validate": _OPERATOR,
     # judging
     "POST /api/proposals/{proposal_id}/consensus": _REVIEWER,
     "GET /api/audit": _REVIEWER,
