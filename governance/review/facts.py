@@ -110,7 +110,7 @@ def read_run(
                 pack,
                 public_key=key,
                 known_log=KnownLog(verifier=log),
-                required=("seal.signature", "log.inclusion"),
+                required=("seal.signature", "records.commitment", "log.inclusion"),
             )
             checks = list(verification.run())
             report = verification.report()

@@ -22,7 +22,7 @@ from governance.proposals.schema import Proposal
 from governance.review.assessment import CRITERIA
 from governance.review.facts import ReplayFacts
 from tests.cluster import small
-from tests.cluster.here import Here, until
+from tests.cluster.here import Here, Trainer, until
 from tests.governance.proposing import ETHICS
 from tests.serve import inside
 from tests.serve.test_accounts import bearer, made
@@ -41,7 +41,7 @@ def against(home: Path, test: Test) -> None:
 
     async def go() -> None:
         async with (
-            inside.application(home, Here()) as (behind, manager),
+            inside.application(home, Here(committed)) as (behind, manager),
             inside.client(behind) as client,
         ):
             manager.reviewer._replay = equal
@@ -51,6 +51,13 @@ def against(home: Path, test: Test) -> None:
             await asyncio.wait_for(test(client, manager, run_id), 60)
 
     asyncio.run(go())
+
+
+async def committed(trainer: Trainer) -> None:
+    """Train to the end a run that is committed to before its first step."""
+    await trainer.describe()
+    await trainer.begin()
+    await trainer.train()
 
 
 async def equal(run_id: str) -> ReplayFacts:
