@@ -133,12 +133,17 @@ class Reviewer:
         runs = [await self._run(one.run_id) for one in proposal.runs]
         good = [one for one in runs if one.flaw is None]
         replays = [await self._replay(good[0].run_id)] if good and len(good) == len(runs) else []
-        said = await self._policy(proposal)
+        said, silent = PolicyWord((), holds_personal_data=False), None
+        try:
+            said = await self._policy(proposal)
+        except ServiceError as error:
+            silent = error.detail[:300]
         return Subject(
             proposal=proposal,
             runs=tuple(runs),
             replays=tuple(replays),
             denials=said.denials,
+            policy_silent=silent,
             known_digests=_known_digests(proposal.training.dataset),
             holds_personal_data=said.holds_personal_data,
             architectures=self._settings.limits.architectures,

@@ -75,6 +75,8 @@ class Subject:
     """Of the cited runs; empty where none is cited."""
     denials: tuple[str, ...]
     """What the data policy has against it, rule by rule; what only needs a proposal is none."""
+    policy_silent: str | None
+    """Why the policy could not be asked; None where it was."""
     known_digests: dict[str, str] | None
     """SHA-256 by file of the data set as the service has it now; None where it has no such set."""
     holds_personal_data: bool

@@ -161,6 +161,8 @@ def _model(subject: Subject) -> str | None:
 
 
 def _policy(subject: Subject) -> str | None:
+    if subject.policy_silent is not None:
+        raise CannotTell(subject.policy_silent)
     return "; ".join(subject.denials)[:400] or None
 
 

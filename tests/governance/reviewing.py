@@ -63,6 +63,7 @@ def good(**changes: Any) -> Subject:
         runs=(RunFacts(RUN_ID, "alice", None, PACK),),
         replays=(ReplayFacts(RUN_ID, "passed", "1 of 1 windows is equal"),),
         denials=(),
+        policy_silent=None,
         known_digests={"a": "2" * 64},
         holds_personal_data=False,
         architectures=("mlp", "convnet"),

@@ -135,6 +135,11 @@ def test_a_window_that_could_not_be_done_again_is_no_vote_and_no_pass() -> None:
         assert review.unknown[0].startswith("runs.replay: ")
 
 
+def test_a_policy_that_could_not_be_asked_is_no_vote_and_no_pass() -> None:
+    review = conclude(check(good(policy_silent="it cannot be read")), None)
+    assert (review.verdict, review.unknown) == (None, ("policy: it cannot be read",))
+
+
 def test_a_rule_that_fails_is_told_although_another_cannot_be() -> None:
     subject = good(replays=(), architectures=())
     assert verdict(subject) is Verdict.FAIL
