@@ -23,8 +23,8 @@ NOT_FUZZED = (
     "/api/datasets/{name}/fetch",
     "/api/verify",
 )
-"""Streams do not end by themselves, a fetch would load CIFAR-10, a pack is no JSON; each has its own
-tests."""
+"""Streams do not end by themselves, a fetch would load CIFAR-10, a pack is no JSON; each has tests
+of its own."""
 
 EXCLUDED = [
     ignored_auth,
