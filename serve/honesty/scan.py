@@ -13,7 +13,7 @@ from serve.honesty.claims import records_of
 from serve.honesty.exceptions import Allowed
 from serve.honesty.source import Source, parse
 
-SHIPPED = ("cluster", "evidence", "serve", "trainers")
+SHIPPED = ("cluster", "evidence", "governance", "serve", "trainers")
 """Packages that must be there."""
 
 EXTRAS = ("governance", "petals_bridge")

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("cluster", "evidence", "serve", "trainers")
+PACKAGES = ("cluster", "evidence", "governance", "serve", "trainers")
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 HEAVY = ("ray", "tinygrad", "fastapi", "starlette", "uvicorn")
