@@ -206,6 +206,12 @@ class ManagerActor:
         return await self._manager.shelf.views()
 
     @ray.method
+    async def dossier(self, name: str) -> dict[str, Any]:
+        """Return all that is known of a data set."""
+        await self._begin()
+        return await self._manager.gate.dossier(name)
+
+    @ray.method
     async def fetch_dataset(self, name: str, who: str) -> dict[str, Any]:
         """Start to fetch a data set."""
         await self._begin()

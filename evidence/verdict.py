@@ -7,12 +7,16 @@ run's commitment names the line that it follows from. Unlike those records a ver
 what it rests on (a policy, an approval that expires) is of a moment.
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from evidence import canonical
+from evidence.errors import IntegrityError
 from evidence.pack import CONFIG, RunId
+from evidence.packfiles import parse
 from evidence.records import Digest, Record, Timestamp
 from evidence.signing import statement
 
@@ -72,9 +76,9 @@ class Verdict(Record):
     """Of the policy's bytes."""
     pii_report_sha256: Digest | None
     """Of the report on personal data in exactly these bytes; null where there is none."""
-    rules: Annotated[tuple[RuleOutcome, ...], Field(min_length=1, max_length=40)]
+    rules: Annotated[list[RuleOutcome], Field(min_length=1, max_length=40)]
     """Every rule that was applied."""
-    approvals: Annotated[tuple[CitedApproval, ...], Field(max_length=10)] = ()
+    approvals: Annotated[list[CitedApproval], Field(max_length=10)]
     """What was approved before, and let a rule pass that wanted that."""
     decided_at: Timestamp
     previous: Digest | None = None
@@ -89,3 +93,20 @@ def verdict_statement(verdict: Verdict) -> dict[str, Any]:
         predicate_type=VERDICT,
         predicate=verdict.model_dump(mode="json"),
     )
+
+
+def of_statement(said: Mapping[str, Any]) -> Verdict:
+    """Return the verdict that a statement is.
+
+    Raises:
+        IntegrityError: It is another statement, or does not fit; names the field.
+    """
+    found = str(said.get("predicateType"))[:100]
+    if found != VERDICT:
+        raise IntegrityError(
+            f"/predicateType: expected {VERDICT}, found {found}",
+            field="/predicateType",
+            expected=VERDICT,
+            found=found,
+        )
+    return parse(Verdict, canonical.encode(said.get("predicate")))

@@ -19,11 +19,12 @@
     17  log.consistency        that tree and one that is known from elsewhere are of one log
     18  log.witnesses          witnesses whose keys are known cosigned that tree
     19  model.signature        model.sig of each checkpoint, as OpenSSF Model Signing verifies it
+    20  governance.verdict     the data gate let each placement through, before the commitment
 
 Ids are stable; numbers are the order. A check that needs another one which did not pass is not
 made and says so; all others go on. The functions are in `check_files`, `check_journals`,
-`check_run`, `check_steps`, `check_checkpoints`, `check_records`
-and `check_log`; each is marked with its number.
+`check_run`, `check_steps`, `check_checkpoints`, `check_records`, `check_log`
+and `check_verdicts`; each is marked with its number.
 """
 
 import time
@@ -39,6 +40,7 @@ from evidence import (
     check_records,
     check_run,
     check_steps,
+    check_verdicts,
 )
 from evidence.archive import Pack
 from evidence.errors import ServiceError
@@ -106,6 +108,8 @@ RULES = (
          (16,), check_log.witnesses),
     Rule(19, "model.signature", "Checkpoints carry OpenSSF model signatures",
          (3, 9), check_records.model_signatures),
+    Rule(20, "governance.verdict", "The data gate let the run through before it was committed to",
+         (4, 6, 13), check_verdicts.verdicts),
 )  # fmt: skip
 """The one list of checks."""
 

@@ -10,7 +10,7 @@ content with a cited approval that covers it: the same data set with the same di
 model, as many steps, the same device.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Final
@@ -73,6 +73,8 @@ class Question:
     """Of accepted proposals, all that there are."""
     now: str
     """The moment, a timestamp."""
+    is_final: bool
+    """Whether the run is about to be placed: then its bytes have to be here, and scanned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +112,26 @@ def decide(question: Question) -> Decision:
             judged, covered = _held_against(rule, question, cited, why_none)
             used = used or covered
         rules.append(judged)
-    outcome = max((rule.outcome for rule in rules), key=_SEVERITY.index)
+    outcome = strictest(rules)
     approvals = (
         (CitedApproval(proposal_id=cited.proposal_id, record_digest=cited.record_digest),)
         if used and cited is not None
         else ()
     )
     return Decision(outcome, tuple(rules), approvals)
+
+
+def about_data(question: Question) -> tuple[RuleOutcome, ...]:
+    """Return what the rules about data say, whatever trains on it; no approval changes them."""
+    return tuple(rule for rule in _apply(question) if rule.rule not in _ABOUT_RUNS)
+
+
+def strictest(rules: Iterable[RuleOutcome]) -> Outcome:
+    """Return the strictest outcome of some rules."""
+    return max((rule.outcome for rule in rules), key=_SEVERITY.index)
+
+
+_ABOUT_RUNS = frozenset({"model", "steps", "device"})
 
 
 # -- the rules -------------------------------------------------------------------------------------
@@ -156,11 +171,11 @@ def _manifest(question: Question) -> RuleOutcome:
 
 def _digests(question: Question, dossier: Dossier) -> RuleOutcome:
     found, expected = question.found, dossier.digests
-    if found is None:
+    if found is None and not question.is_final:
         return _allow("digests", "not here yet; they are looked at before the run is placed")
-    wrong = sorted(
-        name for name in {*found, *expected} if found.get(name) != expected.get(name)
-    )
+    if found is None:
+        return _deny("digests", "its files are not here", f"zpctl fetch {dossier.name}")
+    wrong = sorted(name for name in {*found, *expected} if found.get(name) != expected.get(name))
     if wrong:
         name = wrong[0]
         return _deny(
@@ -208,22 +223,17 @@ def _source(question: Question, dossier: Dossier) -> RuleOutcome:
 
 def _licence(question: Question, dossier: Dossier) -> RuleOutcome:
     rules, licence = question.policy.rules.licences, dossier.entry.licence
-    standing, deciding = licences.standing(
-        licence.data, allowed=rules.allowed, denied=rules.denied
-    )
+    standing, deciding = licences.standing(licence.data, allowed=rules.allowed, denied=rules.denied)
     said = f"{licence.data}: {licence.basis}"[:600]
-    match standing:
-        case "allowed":
-            return _allow("licence", said)
-        case "denied":
-            return _deny("licence", f"{deciding} is among licences.denied ({said})", _EDIT)
-        case "unknown":
-            outcome = rules.unknown
-            what = f"{deciding} states no licence that SPDX knows ({said})"
-        case "unlisted":
-            outcome = rules.unlisted
-            what = f"{deciding} is in neither list of licences ({said})"
-    return _as("licence", outcome, what, _EDIT)
+    if standing == "allowed":
+        return _allow("licence", said)
+    if standing == "denied":
+        return _deny("licence", f"{deciding} is among licences.denied ({said})", _EDIT)
+    if standing == "unknown":
+        what = f"{deciding} states no licence that SPDX knows ({said})"
+        return _as("licence", rules.unknown, what, _EDIT)
+    what = f"{deciding} is in neither list of licences ({said})"
+    return _as("licence", rules.unlisted, what, _EDIT)
 
 
 def _use(question: Question, dossier: Dossier) -> RuleOutcome:
@@ -260,10 +270,10 @@ def _pii(question: Question, dossier: Dossier) -> RuleOutcome:
     if not question.is_text:
         return _allow("pii", "not a text: there is no scan for personal data in it")
     if report is None or report.digests != dossier.digests or not report.is_fresh:
-        if question.found is None:
-            return _allow("pii", "not here yet; the text is scanned before the run is placed")
+        if not question.is_final:
+            return _allow("pii", "not scanned yet; it is before the run is placed")
         why = "there is no scan" if report is None else "the scan is of other bytes or detectors"
-        return _deny("pii", why, f"zpctl data scan {dossier.name}")
+        return _deny("pii", why, "the service scans a text before a run of it is placed")
     counts = report.counts(least_score=rules.least_score)
     over = [
         f"{counts[entity]} of {entity} (at most {most})"
@@ -359,9 +369,7 @@ def _allow(rule: str, detail: str) -> RuleOutcome:
 
 
 def _needs(rule: str, detail: str, cure: str | None = None) -> RuleOutcome:
-    return RuleOutcome(
-        rule=rule, outcome=Outcome.NEEDS_PROPOSAL, detail=detail[:1000], cure=cure
-    )
+    return RuleOutcome(rule=rule, outcome=Outcome.NEEDS_PROPOSAL, detail=detail[:1000], cure=cure)
 
 
 def _deny(rule: str, detail: str, cure: str) -> RuleOutcome:

@@ -246,4 +246,3 @@ def _spdx(expression: str) -> str:
         return licences.require(expression)
     except InvalidInput as error:
         raise ValueError(error.detail) from error
-

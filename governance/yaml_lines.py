@@ -67,7 +67,7 @@ class Document:
         if isinstance(node, yaml.SequenceNode):
             return [self._plain(part, (*path, i)) for i, part in enumerate(node.value)]
         try:
-            value = yaml.SafeLoader("").construct_object(node)  # type: ignore[no-untyped-call]  # it has no types
+            value = yaml.SafeLoader("").construct_object(node)
         except (yaml.YAMLError, ValueError) as error:
             raise self.error(path, f"expected a plain value, found: {error}"[:200]) from error
         is_plain = value is None or isinstance(value, (str, int, float, bool))

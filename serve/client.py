@@ -189,6 +189,10 @@ class Client:
         """Return the data sets."""
         return self._json("GET", "/api/datasets")
 
+    def dataset(self, name: str) -> Json:
+        """Return all that is known of a data set."""
+        return self._json("GET", f"/api/datasets/{name}")
+
     def fetch_dataset(self, name: str) -> Json:
         """Start to fetch a data set."""
         return self._json("POST", f"/api/datasets/{name}/fetch")

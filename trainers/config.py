@@ -236,6 +236,12 @@ class RunConfig(_Part):
     """Longest time from its placement on a node to its end, in seconds, 1 to 2,592,000."""
     max_restarts: Annotated[int, Field(ge=0, le=100, json_schema_extra=_FREE)] = 3
     """How often a trainer lost on a node is started again there before the run fails, 0 to 100."""
+    approval: Annotated[
+        Annotated[str, Field(pattern=r"^prop-[0-9A-HJKMNP-TV-Z]{26}$")] | None,
+        Field(exclude_if=lambda value: value is None, json_schema_extra=_FREE),
+    ] = None
+    """The accepted proposal that the run cites where the data policy wants one; left out of
+    config.json where there is none."""
 
     @field_validator("checkpoint_every", mode="before")
     @classmethod

@@ -7,7 +7,8 @@ class Entity(StrEnum):
     """A type of finding."""
 
     CREDIT_CARD = "CREDIT_CARD"
-    DATE_OF_BIRTH = "DATE_OF_BIRTH"
+    DATE_TIME = "DATE_TIME"
+    """A date of birth; other dates are not looked for."""
     EMAIL_ADDRESS = "EMAIL_ADDRESS"
     IBAN_CODE = "IBAN_CODE"
     IP_ADDRESS = "IP_ADDRESS"

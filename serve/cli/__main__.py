@@ -1,8 +1,12 @@
 """`zpctl`, also `python -m serve.cli`. A command's module is loaded when it is asked for."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from serve.cli.app import Command
 
 COMMANDS = {
     "up": ("serve.cli.service:up", "Start a service that stays."),
@@ -28,6 +32,7 @@ COMMANDS = {
     "recipes": ("serve.cli.catalog:recipes", "List what can be trained."),
     "datasets": ("serve.cli.catalog:datasets", "List data sets and whether they are here."),
     "fetch": ("serve.cli.catalog:fetch", "Fetch a data set and verify it."),
+    "data": ("serve.cli.data:data", "Scan, check, approve and show data."),
     "nodes": ("serve.cli.catalog:nodes", "List nodes and what their devices can do."),
     "models": ("serve.cli.catalog:models", "List the models of runs that succeeded."),
     "gc": ("serve.cli.collect:collect", "Delete old runs; each leaves a tombstone."),
@@ -50,10 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def load(name: str) -> Callable[..., int]:
-    """Return the function of a command."""
+def load(name: str) -> "Command":
+    """Return the function of a command, or the group of commands."""
     module, _, function = COMMANDS[name][0].partition(":")
-    command: Callable[..., int] = getattr(import_module(module), function)
+    command: Command = getattr(import_module(module), function)
     return command
 
 

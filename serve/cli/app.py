@@ -24,7 +24,10 @@ _EPILOG = (
     "4 cannot tell, 130 interrupted."
 )
 
-Load = Callable[[str], Callable[..., int]]
+Command = Callable[..., int] | typer.Typer
+"""A command, or a group of them."""
+
+Load = Callable[[str], Command]
 
 
 def run(arguments: Sequence[str], summaries: Mapping[str, str], load: Load) -> int:
@@ -50,7 +53,7 @@ def run(arguments: Sequence[str], summaries: Mapping[str, str], load: Load) -> i
     return int(status or 0)
 
 
-def build(summaries: Mapping[str, str], loaded: Mapping[str, Callable[..., int]]) -> typer.Typer:
+def build(summaries: Mapping[str, str], loaded: Mapping[str, Command]) -> typer.Typer:
     """Return the application; a command that is not loaded can only be listed."""
     app = typer.Typer(
         name=PROGRAM,
@@ -63,8 +66,11 @@ def build(summaries: Mapping[str, str], loaded: Mapping[str, Callable[..., int]]
     )
     app.callback()(set_options)
     for name, summary in summaries.items():
-        function = loaded.get(name, _only_listed)
-        app.command(name, short_help=summary)(function)
+        command = loaded.get(name, _only_listed)
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name, short_help=summary)
+        else:
+            app.command(name, short_help=summary)(command)
     return app
 
 

@@ -21,6 +21,12 @@ async def list_datasets(context: InContext) -> schemas.DatasetList:
     return schemas.DatasetList(datasets=await answer(context.manager.datasets.remote()))
 
 
+@router.get("/datasets/{name}")
+async def get_dataset(context: InContext, name: DatasetName) -> schemas.Dossier:
+    """Return all that is known of a data set, and what the data gate says of it now."""
+    return schemas.Dossier.model_validate(await answer(context.manager.dossier.remote(name)))
+
+
 @router.post("/datasets/{name}/fetch")
 async def fetch_dataset(context: InContext, name: DatasetName) -> schemas.DatasetView:
     """Start to fetch a data set and verify it; `GET /api/datasets` shows how far it is."""

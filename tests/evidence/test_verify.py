@@ -237,7 +237,7 @@ def test_a_changed_metric_names_line_digests_and_witness(pack: Path, key: Signin
     found = check(pack, "metrics.chain")
     assert found.where.startswith("metrics.jsonl, line 4")
     assert "this line has 0.0874" in found.see_too
-    assert judge(pack).summary == "FAILED at check 5 of 19"
+    assert judge(pack).summary == "FAILED at check 5 of 20"
 
 
 def test_a_metric_changed_with_its_chain_differs_from_the_event(

@@ -73,6 +73,7 @@ def question(**changes: Any) -> Question:
         policy=policy(),
         approvals=(),
         now=NOW,
+        is_final=True,
     )
     return replace(asked, **changes)
 

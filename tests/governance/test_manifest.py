@@ -80,7 +80,7 @@ def test_an_error_names_line_and_field(old: str, new: str, line: int, field: str
     ],
 )
 def test_what_is_no_plain_document_is_refused(text: str) -> None:
-    with pytest.raises(InvalidInput, match="manifest.yaml"):
+    with pytest.raises(InvalidInput, match=r"manifest\.yaml"):
         small.manifest(text)
 
 

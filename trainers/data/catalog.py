@@ -1,7 +1,6 @@
 """What is known of each data set, read from `checksums.json` beside this module. Light.
 
-`licence` is that of the data. The licence of a package that happens to carry the data covers only
-that package's code and is kept apart (`npm.wrapper_licence`).
+Licences, and what else is not bytes, stand in `datasets/manifest.yaml`.
 """
 
 from functools import cache
@@ -42,8 +41,6 @@ class NpmPackage(_Entry):
     """Name and exact version."""
     layout: Literal["raw", "png_strips"]
     """`raw`: the raw files themselves; `png_strips`: CIFAR-10 as images and label lists."""
-    wrapper_licence: str
-    """SPDX licence of the package's code, not of the data."""
 
 
 class DataSet(_Entry):
@@ -51,14 +48,6 @@ class DataSet(_Entry):
 
     title: str
     """Name for people."""
-    source: str
-    """The authors' page."""
-    licence: str
-    """SPDX expression for the data, or NOASSERTION where the authors state none."""
-    licence_note: str
-    """What the licence rests on."""
-    citation: str
-    """What to cite."""
     files: dict[str, FileDigest]
     """Raw files that make up the set, by name."""
     archives: tuple[Archive, ...]
