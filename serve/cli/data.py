@@ -56,9 +56,7 @@ def scan(
             share = 100 * done // total if total else 100
             this.doing = f"{units.size(done)} of {units.size(total)}, {share} %"
 
-        found = scans.scan(
-            file, least_score=least_score, processes=processes, progress=progress
-        )
+        found = scans.scan(file, least_score=least_score, processes=processes, progress=progress)
         if json:
             _print_list(given, found)
         else:
@@ -178,5 +176,3 @@ def _scanned(report: dict[str, Any]) -> str:
     counts = {name: sum(scores.values()) for name, scores in report["scores"].items()}
     found = ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items()))
     return f"{report['scanned_at'][:10]}: {found or 'nothing found'}"
-
-
