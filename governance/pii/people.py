@@ -57,7 +57,7 @@ def _introduced(text: Text) -> Iterator[Span]:
 
 def _with_initial(text: Text) -> Iterator[Span]:
     for full in _INITIAL.finditer(text):
-        if _begins_well(full[1]) and not full[0].isupper():
+        if _begins_well(full[0]):
             yield Span(full.start(), full.end(), Entity.PERSON, 0.7)
 
 
@@ -74,4 +74,4 @@ def _pairs(text: Text) -> Iterator[Span]:
 
 
 def _begins_well(name: str) -> bool:
-    return name.split(maxsplit=1)[0] not in NO_NAMES
+    return name.split(maxsplit=1)[0] not in NO_NAMES and not name.isupper()
