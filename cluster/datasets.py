@@ -13,8 +13,8 @@ from cluster.settings import Settings
 from evidence.errors import ServiceError, Unavailable, of_code
 from evidence.records import Fault
 from governance.licences import NOASSERTION
-from trainers.data import catalog, store
 from trainers.data import fetch as fetches
+from trainers.data import store
 from trainers.data.catalog import TextSet
 
 _CONNECT_TIMEOUT_S = 5.0
@@ -32,7 +32,7 @@ class DatasetShelf:
     def __init__(self, settings: Settings, audit: AuditJournal) -> None:
         self._settings = settings
         self._audit = audit
-        self.library = Library()
+        self.library = Library(settings.home / "datasets")
         """What is known of data sets."""
         self._fetching: dict[str, asyncio.Task[None]] = {}
         self._progress: dict[str, tuple[int, int | None]] = {}
@@ -41,7 +41,7 @@ class DatasetShelf:
 
     async def views(self) -> list[dict[str, Any]]:
         """Return every data set: state, digests, licence, progress of a fetch, last error."""
-        return [await self.view(name) for name in catalog.names()]
+        return [await self.view(name) for name in self.library.names()]
 
     async def view(self, name: str) -> dict[str, Any]:
         """Return one data set; hashes its files.
@@ -49,7 +49,7 @@ class DatasetShelf:
         Raises:
             NotFound: There is no such data set.
         """
-        entry = catalog.entry(name)
+        entry = self.library.spec(name)
         dossier = self.library.dossier(name)
         told = dossier.entry if dossier else None
         known = await asyncio.to_thread(self._status, name)
@@ -100,7 +100,7 @@ class DatasetShelf:
             NotFound: There is no such data set.
         """
         folder = store.folder(name, self._settings.cache)
-        return {file: folder / file for file in catalog.entry(name).files}
+        return {file: folder / file for file in self.library.spec(name).files}
 
     def is_text(self, name: str) -> bool:
         """Return whether a data set is a text.
@@ -108,7 +108,7 @@ class DatasetShelf:
         Raises:
             NotFound: There is no such data set.
         """
-        return isinstance(catalog.entry(name), TextSet)
+        return isinstance(self.library.spec(name), TextSet)
 
     async def fetch(self, name: str, *, who: str) -> dict[str, Any]:
         """Start a fetch unless one is under way or the data is here; return the view.
@@ -144,20 +144,20 @@ class DatasetShelf:
         folder = store.folder(name, self._settings.cache)
         return {
             file: await asyncio.to_thread((folder / file).read_bytes)
-            for file in catalog.entry(name).files
+            for file in self.library.spec(name).files
         }
 
     def _status(self, name: str) -> store.Status:
         """Return the status of a data set; its files are hashed again only when they changed."""
         folder = store.folder(name, self._settings.cache)
-        files = [folder / file for file in catalog.entry(name).files]
+        files = [folder / file for file in self.library.spec(name).files]
         stamp = tuple(
             (file.stat().st_size, file.stat().st_mtime_ns) if file.exists() else None
             for file in files
         )
         known = self._statuses.get(name)
         if known is None or known[0] != stamp:
-            known = (stamp, store.status(name, self._settings.cache))
+            known = (stamp, store.status(name, self._settings.cache, own=self.library.own(name)))
             self._statuses[name] = known
         return known[1]
 
@@ -182,6 +182,11 @@ class DatasetShelf:
         def progress(_: str, done: int, total: int | None) -> None:
             self._progress[name] = (done, total)
 
+        own = self.library.own(name)
+        if own is not None:
+            return fetches.find_own(
+                name, own, cache=self._settings.cache, search_path=self._settings.search_path
+            )
         timeout = httpx.Timeout(_READ_TIMEOUT_S, connect=_CONNECT_TIMEOUT_S)
         with httpx.Client(timeout=timeout, follow_redirects=True) as client:
             return fetches.fetch(

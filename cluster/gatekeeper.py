@@ -12,19 +12,21 @@ from typing import Any, Final
 
 from cluster.audit import AuditJournal
 from cluster.datasets import DatasetShelf
+from cluster.library import Spec
 from cluster.notary import Notary
 from cluster.run_folder import RunFolder
 from cluster.scans import ScanDesk
 from cluster.settings import Settings
 from evidence import canonical, digest
 from evidence.clock import Clock, timestamp
-from evidence.errors import ApprovalNeeded, PolicyDenied, ServiceError
+from evidence.errors import ApprovalNeeded, PolicyDenied, PolicyUnreadable, ServiceError
+from evidence.subject import first_difference
 from evidence.verdict import Outcome, Verdict, verdict_statement
 from governance import gate
 from governance import policy as policies
 from governance.approvals import Approval, digest_of_model
 from governance.gate import Decision, Question
-from governance.manifest import Dossier
+from governance.manifest import Dossier, Entry
 from governance.policy import Policy
 from trainers.config import RunConfig
 
@@ -187,7 +189,7 @@ class Gatekeeper:
                 device=device,
                 cited=config.approval,
                 dossier=dossier,
-                described_otherwise=None,
+                described_otherwise=self._difference(config),
                 found=found,
                 is_text=self.shelf.is_text(config.dataset),
                 report=report,
@@ -212,6 +214,20 @@ class Gatekeeper:
             decided_at=now,
         )
         return decision, verdict
+
+    def _difference(self, config: RunConfig) -> str | None:
+        """Return how a run's own description of its data differs from what is known here."""
+        if config.data is None:
+            return None
+        known = self.shelf.library.own(config.dataset)
+        if known is None:
+            return f"no data set {config.dataset} was added here"
+        if config.data == known:
+            return None
+        place, expected, found = first_difference(
+            known.model_dump(mode="json"), config.data.model_dump(mode="json")
+        )
+        return f"data{place}: expected {expected}, found {found}"
 
     def _tell(self, verdict: Verdict, *, who: str, place: int) -> None:
         self._journal.append(
@@ -261,6 +277,47 @@ class Gatekeeper:
             },
             "verdicts": self.verdicts(name, limit=_MOST_VERDICTS),
         }
+
+    async def allows(self, name: str) -> bool:
+        """Return whether a data set is here and the rules about data let it through."""
+        if await self.shelf.state(name) != "ready":
+            return False
+        try:
+            return bool((await self.dossier(name))["gate"]["outcome"] is Outcome.ALLOW)
+        except PolicyUnreadable:
+            return False
+
+    async def add(self, name: str, spec: Spec, entry: Entry, *, who: str) -> dict[str, Any]:
+        """Take in a data set of somebody's own, which nobody approved yet; return its dossier.
+
+        Raises:
+            Conflict: There is one of the name.
+            PolicyUnreadable: There is no policy to go by.
+            StorageFull: The disk took no more; nothing was taken in.
+        """
+        self.policy()
+        self.shelf.library.add(name, spec, entry)
+        digests = {file: held.sha256 for file, held in spec.files.items()}
+        self._journal.append("dataset.added", who=who, dataset=name, files=digests)
+        if self.shelf.is_text(name) and await self.shelf.state(name) == "ready":
+            await self._scans.require(name, self.shelf.paths(name))
+        return await self.dossier(name)
+
+    async def approve(self, name: str, *, who: str) -> dict[str, Any]:
+        """Approve exactly the bytes that a data set has now; return its dossier.
+
+        Raises:
+            NotFound: There is no such data set.
+            Conflict: It is one of the shipped manifest.
+            StorageFull: The disk took no more.
+        """
+        day = timestamp(self._clock())[:10]
+        dossier = self.shelf.library.approve(name, who=who, day=day)
+        self._journal.append(
+            "dataset.approved", who=who, dataset=name, files=dossier.digests,
+            manifest_sha256=dossier.sha256,
+        )  # fmt: skip
+        return await self.dossier(name)
 
     def verdicts(self, dataset: str, *, limit: int) -> list[dict[str, Any]]:
         """Return the newest verdicts about a data set, as the service journal tells them."""

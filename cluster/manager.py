@@ -185,7 +185,7 @@ class Manager:
             RateLimited: The queue is full; a run that its key finds is returned nevertheless.
             StorageFull: The disk is nearly full; as above.
         """
-        config = recipes.resolve(request)
+        config = recipes.resolve(request, own=self.shelf.library.own)
         if config.workers > 1:
             require_ray_train()
         earlier = self.registry.of_key(idempotency_key, config)

@@ -6,7 +6,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from evidence.records import Fault, Placement, RunState
 from evidence.verdict import Outcome, RuleOutcome
+from governance.manifest import NAME_PATTERN, Entry
 from trainers.config import RunConfig
+from trainers.data.catalog import ImageSet, TextSet
 
 
 class Wire(BaseModel):
@@ -280,6 +282,17 @@ class DatasetView(Wire):
     """One data set."""
 
     dataset: dict[str, Any]
+
+
+class DatasetRequest(Wire):
+    """A data set of somebody's own."""
+
+    name: Annotated[str, Field(pattern=NAME_PATTERN)]
+    """What runs will call it."""
+    data: Annotated[ImageSet | TextSet, Field(discriminator="kind")]
+    """Its kind, shape, and files with their SHA-256; `zpctl data add` makes it."""
+    manifest: Entry
+    """What is known of it: sources, licence, citation, uses, people in it."""
 
 
 class GateView(Wire):

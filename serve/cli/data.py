@@ -10,17 +10,21 @@ import typer
 
 from evidence.errors import InvalidInput
 from evidence.verdict import Outcome
+from governance.licences import NOASSERTION
+from governance.manifest import PersonalData, Use, digest_of_files
 from governance.pii import scan as scans
 from governance.pii.detect import LEAST_SCORE
 from governance.pii.scan import Found, Scanned
 from serve.cli import connection, documents, live, options, phases, render, units
 from serve.cli.options import ExitCode, JsonOption, Options
 from serve.cli.render import Column
+from trainers.data import own, store
+from trainers.data.own import Given
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="See `zpctl datasets`.")]
 
 data = typer.Typer(
-    help="Scan, check, approve and show data.",
+    help="Add, scan, check, approve and show data.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -109,6 +113,103 @@ def _print_counts(given: Options, found: Iterator[Scanned]) -> None:
 
 
 @data.command()
+def add(  # noqa: PLR0913 - its options are the fields of a dossier
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What runs will call it.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="IDX, .npy, .csv, or a text.", exists=True)
+    ],
+    *,
+    labels: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Labels of the images in FILE.", exists=True)
+    ] = None,
+    test: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The same for testing.", exists=True)
+    ] = None,
+    test_labels: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Labels of the test images.", exists=True)
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Column of a .csv with the labels.")
+    ] = None,
+    test_share: Annotated[
+        float, typer.Option(metavar="SHARE", help="Kept for testing where there is no --test.")
+    ] = 0.1,
+    licence: Annotated[
+        str, typer.Option(metavar="SPDX", help="Licence of the data.")
+    ] = NOASSERTION,
+    basis: Annotated[
+        str, typer.Option(metavar="TEXT", help="What that rests on.")
+    ] = "whoever added the data stated none",
+    citation: Annotated[str, typer.Option(metavar="TEXT", help="What to cite.")] = "",
+    title: Annotated[str, typer.Option(metavar="TEXT", help="Name for people.")] = "",
+    use: Annotated[list[Use], typer.Option(help="What it is meant for.")] = [Use.RESEARCH],  # noqa: B006 - typer copies it
+    people: Annotated[
+        PersonalData, typer.Option(help="Whether it is about people.")
+    ] = PersonalData.UNKNOWN,
+    statement: Annotated[
+        str, typer.Option(metavar="TEXT", help="What that rests on.")
+    ] = "whoever added the data said nothing",
+    json: JsonOption = False,
+) -> int:
+    """Make your own data trainable: digests, a dossier, a scan, and what the gate says.
+
+    The files are turned into those that trainers read and put into the cache of the service on this
+    machine. Nobody has approved the data then: `zpctl data approve NAME` does.
+    """
+    given = options.of(context)
+    files = Given(file, labels, test, test_labels, label, test_share, title)
+    with (
+        connection.connect(given) as client,
+        phases.phase(given.terminal, "data", f"reading {file.name}") as this,
+    ):
+        made = own.make(files)
+        cache = connection.settings().cache
+        for held, content in made.files.items():
+            store.admit(name, held, content, cache=cache, source=file.name, own=made.entry)
+        this.doing = "taking it in"
+        told = client.add_dataset(
+            {
+                "name": name,
+                "data": made.entry.model_dump(mode="json"),
+                "manifest": {
+                    "version": digest_of_files(made.entry.digests)[:16],
+                    "digests": name,
+                    "sources": [f"local:{file.name}"],
+                    "licence": {"data": licence, "basis": basis},
+                    "citation": citation,
+                    "uses": list(use),
+                    "intended_use": title or f"what {name} is for",
+                    "personal_data": {"contained": people, "statement": statement},
+                },
+            }
+        )
+        this.done = made.told
+    _print_told(given, told, json=json)
+    return ExitCode.GOOD
+
+
+@data.command()
+def approve(context: typer.Context, name: NameArgument, *, json: JsonOption = False) -> int:
+    """Approve exactly the bytes that a data set has now; other bytes need another approval."""
+    given = options.of(context)
+    with connection.connect(given) as client:
+        told = client.approve_dataset(name)
+    _print_told(given, told, json=json)
+    return ExitCode.GOOD
+
+
+def _print_told(given: Options, told: dict[str, Any], *, json: bool) -> None:
+    if json:
+        documents.print_document(given.terminal, told)
+        return
+    for label, value in _facts(told):
+        given.terminal.result(f"  {label:<{render.LABEL_WIDTH}}  {value}")
+    given.terminal.result()
+    _print_rules(given, told["gate"])
+
+
+@data.command()
 def check(context: typer.Context, name: NameArgument, *, json: JsonOption = False) -> int:
     """Say what the data gate would say of a data set now; status 1 unless it lets it through."""
     given = options.of(context)
@@ -135,13 +236,7 @@ def show(context: typer.Context, name: NameArgument, *, json: JsonOption = False
     given = options.of(context)
     with connection.connect(given) as client:
         told = client.dataset(name)
-    if json:
-        documents.print_document(given.terminal, told)
-        return ExitCode.GOOD
-    for label, value in _facts(told):
-        given.terminal.result(f"  {label:<{render.LABEL_WIDTH}}  {value}")
-    given.terminal.result()
-    _print_rules(given, told["gate"])
+    _print_told(given, told, json=json)
     return ExitCode.GOOD
 
 

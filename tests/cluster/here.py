@@ -199,7 +199,7 @@ class Stocked(DatasetShelf):
 
     def __init__(self, settings: Settings, audit: AuditJournal) -> None:
         super().__init__(settings, audit)
-        self.library = Approved()
+        self.library = Approved(settings.home / "datasets")
         self.on_disk = dict(small.DATA)
         """SHA-256 of what is there; a test may change it."""
 
