@@ -238,10 +238,12 @@ def _images(path: Path) -> np.ndarray:
         return array
     if array.ndim == _NDIM_GREY:
         return array[:, None]
-    if array.ndim == _NDIM_COLOUR and array.shape[1] in _CHANNELS:
-        return array
-    if array.ndim == _NDIM_COLOUR and array.shape[3] in _CHANNELS:
-        return array.transpose(0, 3, 1, 2)
+    if array.ndim == _NDIM_COLOUR:
+        _, first, _, last = array.shape
+        if (first in _CHANNELS and last not in _CHANNELS[:2]) or first in _CHANNELS[:2]:
+            return array
+        if last in _CHANNELS:
+            return array.transpose(0, 3, 1, 2)
     raise InvalidInput(
         f"{path.name}: expected images (N, H, W), (N, C, H, W) or (N, H, W, C) with 1, 3 or 4 "
         f"channels, or rows (N, F), found {array.shape}"
