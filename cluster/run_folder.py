@@ -145,7 +145,7 @@ class RunFolder:
             IntegrityError: An earlier attempt described another model.
             DigestMismatch: The trainer has read other bytes than the data gate let through.
         """
-        self.verdicts.require_same_data(provenance["dataset"]["files"])
+        self.verdicts.require_same_data(provenance)
         described = canonical.encode(model)
         if self.paths.model.exists() and self.paths.model.read_bytes() != described:
             raise IntegrityError("model.json: this attempt describes another model than the first")

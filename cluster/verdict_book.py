@@ -1,5 +1,8 @@
 """What the data gate said of one run, each time that it came there: signed, on the disk, logged."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from cluster.notary import Notary
 from cluster.signed_lines import SignedLines
 from evidence import digest
@@ -40,17 +43,18 @@ class VerdictBook:
         bound = verdict.model_copy(update={"previous": self.last_sha256})
         return self._signed.add(verdict_statement(bound))
 
-    def require_same_data(self, found: dict[str, str]) -> None:
+    def require_same_data(self, provenance: Mapping[str, Any]) -> None:
         """Hold what a trainer has read against the bytes that the gate let through.
 
         Args:
-            found: SHA-256 of each raw file that the trainer decoded, by name.
+            provenance: What the trainer told; `dataset.files` are the SHA-256 that it decoded.
 
         Raises:
             DigestMismatch: They are others; the first file is named.
         """
         if not self.lines:  # a run that was committed to before there was a gate
             return
+        found: Mapping[str, str] = provenance["dataset"]["files"]
         cleared = of_statement(unverified_statement(self.lines[-1])).data
         for name in sorted({*cleared, *found}):
             expected, actual = cleared.get(name, "none"), found.get(name, "none")

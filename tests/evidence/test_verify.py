@@ -18,7 +18,7 @@ from tests.evidence import genuine
 from tests.evidence.genuine import Run
 from tests.evidence.judging import check, failed, judge
 
-SIGNED = range(13, 20)
+SIGNED = range(13, 21)
 """Numbers of the checks that format 1 has nothing for."""
 
 FILES = sorted(
