@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import structlog
 
-from cluster.audit import AuditJournal
+from cluster.audit import AuditJournal, Who
 from cluster.notary import Notary
 from cluster.placement import Node, Place, Taken, Wait, choose
 from cluster.run_folder import RunFolder
@@ -94,7 +94,7 @@ class AuditDesk:
 
     # -- the door ----------------------------------------------------------------------------
 
-    def submit(self, folder: RunFolder, windows: Mapping[str, Any], *, who: str) -> dict[str, Any]:
+    def submit(self, folder: RunFolder, windows: Mapping[str, Any], *, who: Who) -> dict[str, Any]:
         """Take in an audit of a run and return its view.
 
         Raises:

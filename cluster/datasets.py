@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from cluster.audit import AuditJournal
+from cluster.audit import AuditJournal, Who
 from cluster.library import Library
 from cluster.settings import Settings
 from evidence.errors import ServiceError, Unavailable, of_code
@@ -110,7 +110,7 @@ class DatasetShelf:
         """
         return isinstance(self.library.spec(name), TextSet)
 
-    async def fetch(self, name: str, *, who: str) -> dict[str, Any]:
+    async def fetch(self, name: str, *, who: Who) -> dict[str, Any]:
         """Start a fetch unless one is under way or the data is here; return the view.
 
         Raises:
@@ -161,13 +161,13 @@ class DatasetShelf:
             self._statuses[name] = known
         return known[1]
 
-    def _begin(self, name: str, *, who: str) -> asyncio.Task[None]:
+    def _begin(self, name: str, *, who: Who) -> asyncio.Task[None]:
         if name not in self._fetching:
             self._faults.pop(name, None)
             self._fetching[name] = asyncio.create_task(self._fetch(name, who=who))
         return self._fetching[name]
 
-    async def _fetch(self, name: str, *, who: str) -> None:
+    async def _fetch(self, name: str, *, who: Who) -> None:
         try:
             report = await asyncio.to_thread(self._fetch_now, name)
             self._audit.append("dataset.fetched", who=who, dataset=name, sources=report.files)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from cluster.audit import AuditJournal
+from cluster.audit import AuditJournal, Who
 from cluster.datasets import DatasetShelf
 from cluster.library import Spec
 from cluster.notary import Notary
@@ -83,7 +83,7 @@ class Gatekeeper:
 
     # -- the door ------------------------------------------------------------------------------
 
-    async def at_the_door(self, config: RunConfig, *, who: str) -> None:
+    async def at_the_door(self, config: RunConfig, *, who: Who) -> None:
         """Let a run in, as far as can be said before it has a place; a refusal is signed.
 
         Raises:
@@ -229,7 +229,7 @@ class Gatekeeper:
         )
         return f"data{place}: expected {expected}, found {found}"
 
-    def _tell(self, verdict: Verdict, *, who: str, place: int) -> None:
+    def _tell(self, verdict: Verdict, *, who: Who, place: int) -> None:
         self._journal.append(
             VERDICT,
             who=who,
@@ -287,7 +287,7 @@ class Gatekeeper:
         except PolicyUnreadable:
             return False
 
-    async def add(self, name: str, spec: Spec, entry: Entry, *, who: str) -> dict[str, Any]:
+    async def add(self, name: str, spec: Spec, entry: Entry, *, who: Who) -> dict[str, Any]:
         """Take in a data set of somebody's own, which nobody approved yet; return its dossier.
 
         Raises:
@@ -303,7 +303,7 @@ class Gatekeeper:
             await self._scans.require(name, self.shelf.paths(name))
         return await self.dossier(name)
 
-    async def approve(self, name: str, *, who: str) -> dict[str, Any]:
+    async def approve(self, name: str, *, who: Who) -> dict[str, Any]:
         """Approve exactly the bytes that a data set has now; return its dossier.
 
         Raises:
@@ -312,7 +312,7 @@ class Gatekeeper:
             StorageFull: The disk took no more.
         """
         day = timestamp(self._clock())[:10]
-        dossier = self.shelf.library.approve(name, who=who, day=day)
+        dossier = self.shelf.library.approve(name, who=str(who), day=day)
         self._journal.append(
             "dataset.approved", who=who, dataset=name, files=dossier.digests,
             manifest_sha256=dossier.sha256,

@@ -12,8 +12,10 @@ from typing import Any, TypeVar, cast
 
 import structlog
 
-from cluster import reading, views
-from cluster.audit import AuditJournal
+from cluster import fair_share, reading, views
+from cluster.account_desk import AccountDesk
+from cluster.anchor import JournalAnchor
+from cluster.audit import AuditJournal, Who
 from cluster.audits import AuditDesk, Work
 from cluster.datasets import DatasetShelf
 from cluster.gatekeeper import Gatekeeper, Unready, refusal
@@ -21,12 +23,13 @@ from cluster.launching import Launcher, require_ray_train
 from cluster.limits import require_space, require_within
 from cluster.notary import Notary
 from cluster.placement import Node, Place, Wait, choose, reservation
+from cluster.proposal_desk import ProposalDesk
 from cluster.pulse import Pulse
 from cluster.registry import Registry
 from cluster.retention import Held, Retention
 from cluster.retention import choose as choose_expired
 from cluster.run_folder import RunFolder, folder_bytes
-from cluster.sealing import seal_run
+from cluster.sealing import keep_beginning, seal_run, witness_beginning
 from cluster.settings import Settings
 from cluster.states import RESUMABLE, advance
 from cluster.supervision import Ending, NodeLost, Supervisor
@@ -79,11 +82,24 @@ class Manager:
     ) -> None:
         self.settings = settings
         self.audit = AuditJournal(settings.home / "audit.jsonl", clock=clock)
+        self.anchor = JournalAnchor(self.audit, notary)
+        self.accounts = AccountDesk(settings, self.audit, clock=clock)
         self.registry = Registry(settings.runs_root, self.audit, clock=clock, notary=notary)
+        self._audit_pulse = Pulse()
+        self.proposals = ProposalDesk(
+            settings,
+            notary=notary,
+            registry=self.registry,
+            journal=self.audit,
+            pulse=self._audit_pulse,
+            clock=clock,
+        )
         self.shelf = DatasetShelf(settings, self.audit)
         self.gate = Gatekeeper(
             settings, self.shelf, notary, self.audit, clock=clock, ready=self._look_at_queue
         )
+        self.gate.approvals = self.proposals.approvals
+        self.proposals.own = self.shelf.library.own
         self.audits = AuditDesk(
             settings.home / "audits",
             notary=notary,
@@ -110,8 +126,8 @@ class Manager:
         self._places: dict[str, Place] = {}
         self._waiting: dict[str, str] = {}
         self._sealing: dict[str, int] = {}
+        self._witnessing: dict[str, asyncio.Task[None]] = {}
         self._run_pulse: dict[str, Pulse] = {}
-        self._audit_pulse = Pulse()
         self._queue_pulse = Pulse()
         self._scheduler: asyncio.Task[None] | None = None
         self._mending: set[asyncio.Task[None]] = set()
@@ -171,7 +187,7 @@ class Manager:
         return await asyncio.shield(task)
 
     async def submit(
-        self, request: Mapping[str, Any], *, who: str, idempotency_key: str | None = None
+        self, request: Mapping[str, Any], *, who: Who, idempotency_key: str | None = None
     ) -> dict[str, Any]:
         """Take in a run and return its view.
 
@@ -182,7 +198,8 @@ class Manager:
             PolicyDenied: The data gate denies it.
             ApprovalNeeded: The data gate wants a proposal that it does not cite.
             PolicyUnreadable: The data policy cannot be read.
-            RateLimited: The queue is full; a run that its key finds is returned nevertheless.
+            RateLimited: The queue is full, or the caller's quota is used up; a run that its key
+                finds is returned nevertheless.
             StorageFull: The disk is nearly full; as above.
         """
         config = recipes.resolve(request, own=self.shelf.library.own)
@@ -197,6 +214,7 @@ class Manager:
         if earlier is not None:
             return self.view(earlier.run_id)
         require_space(self.settings.runs_root, self.settings.limits)
+        self.accounts.require_quota(who, steps=config.steps)
         counts = self.registry.count()
         if counts[RunState.QUEUED] + counts[RunState.RUNNING] >= self.settings.limits.max_live_runs:
             raise RateLimited(
@@ -210,7 +228,7 @@ class Manager:
         self._queue_pulse.fire()
         return self.view(folder.run_id)
 
-    async def cancel(self, run_id: str, *, who: str) -> dict[str, Any]:
+    async def cancel(self, run_id: str, *, who: Who) -> dict[str, Any]:
         """End a run for good and seal what it has.
 
         Raises:
@@ -235,7 +253,7 @@ class Manager:
         self._queue_pulse.fire()
         return self.view(run_id)
 
-    async def resume(self, run_id: str, *, who: str) -> dict[str, Any]:
+    async def resume(self, run_id: str, *, who: Who) -> dict[str, Any]:
         """Put an interrupted or failed run back into the queue.
 
         Raises:
@@ -257,7 +275,7 @@ class Manager:
         return self.view(run_id)
 
     async def audit_run(
-        self, run_id: str, windows: Mapping[str, Any], *, who: str
+        self, run_id: str, windows: Mapping[str, Any], *, who: Who
     ) -> dict[str, Any]:
         """Take in an audit of a run and return its view.
 
@@ -306,6 +324,8 @@ class Manager:
                     max_bytes=self.settings.limits.max_run_bytes,
                 )
                 self._count("event", _kind_of(event))
+                if isinstance(event, Beginning) and run_id not in self._witnessing:
+                    self._witnessing[run_id] = asyncio.create_task(self._witness(folder))
         finally:
             self._changed(folder)
 
@@ -383,9 +403,10 @@ class Manager:
             "audit_seq": self.audit.last_seq,
             "datasets": await self.shelf.views(),
             "canary": self.canary_view(),
+            "phase": self.proposals.phase,
         }
 
-    def collect(self, policy: Retention, *, who: str, dry_run: bool) -> list[dict[str, Any]]:
+    def collect(self, policy: Retention, *, who: Who, dry_run: bool) -> list[dict[str, Any]]:
         """Delete ended runs beyond the policy, each leaving a tombstone; or only say which."""
         final = self.registry.in_state(RunState.SUCCEEDED, RunState.CANCELLED)
         held = [
@@ -421,7 +442,7 @@ class Manager:
 
     async def _schedule_runs(self, queued: Sequence[RunFolder], nodes: Sequence[Node]) -> None:
         blocked: set[str] = set()
-        for folder in queued:
+        for folder in self._in_turn(queued):
             if folder.summary.state is not RunState.QUEUED:
                 continue
             decision = self._decide(folder, nodes)
@@ -430,8 +451,20 @@ class Manager:
                 continue
             if not (isinstance(decision, Wait) and decision.is_alone):
                 blocked.add(folder.config.device)
-            ahead = "an earlier run for the same device waits"
+            ahead = "another run for the same device waits, and is next"
             self._waiting[folder.run_id] = decision.reason if isinstance(decision, Wait) else ahead
+
+    def _in_turn(self, queued: Sequence[RunFolder]) -> list[RunFolder]:
+        """Return queued runs in the order of their turn; see `fair_share`."""
+        running = self.registry.in_state(RunState.RUNNING)
+        ledger = self.accounts.ledger
+        held = ledger.slots_held({folder.run_id: _slots(folder) for folder in running})
+        folders = {folder.run_id: folder for folder in queued}
+        waiting = [
+            fair_share.Waiting(run_id, ledger.owner_of(run_id), _slots(folder))
+            for run_id, folder in folders.items()
+        ]
+        return [folders[run_id] for run_id in fair_share.order(waiting, held)]
 
     def _taken(self) -> dict[str, list[Mapping[str, float]]]:
         """Return what trainers and audits hold, by node."""
@@ -541,7 +574,7 @@ class Manager:
         to: RunState,
         reason: str,
         *,
-        who: str = "service",
+        who: Who = "service",
         placement: Placement | None = None,
         error: Fault | None = None,
     ) -> None:
@@ -549,14 +582,26 @@ class Manager:
         await _with_space(lambda: folder.move(to, reason[:2000], placement=placement, error=error))
         await self._tell(folder, who=who)
 
-    async def _end(self, folder: RunFolder, to: RunState, reason: str, *, who: str) -> None:
+    async def _end(self, folder: RunFolder, to: RunState, reason: str, *, who: Who) -> None:
         """Move a run to a final state; readers see it when the pack is sealed, not before."""
         advance(folder.summary.state, to)
         self._sealing[folder.run_id] = folder.summary.last_seq
         await _with_space(lambda: folder.move(to, reason[:2000]))
         await self._seal(folder, who=who)
 
-    async def _seal(self, folder: RunFolder, *, who: str = "service") -> None:
+    async def _witness(self, folder: RunFolder) -> None:
+        """Have witnesses cosign that the run is committed to, while it goes on."""
+        try:
+            proof = await asyncio.to_thread(witness_beginning, folder, self.notary)
+            if proof is not None:
+                keep_beginning(folder, proof)
+        except StorageFull as full:  # the seal tells that there is none
+            log.warning("beginning_not_kept", run_id=folder.run_id, cause=full.detail)
+
+    async def _seal(self, folder: RunFolder, *, who: Who = "service") -> None:
+        witnessing = self._witnessing.pop(folder.run_id, None)
+        if witnessing is not None:
+            await witnessing
         await _with_space(folder.complete_end)
         await _with_space(lambda: self._make_pack(folder))
         self._sealing.pop(folder.run_id, None)
@@ -569,7 +614,7 @@ class Manager:
             said = {"run_id": folder.run_id, "witness": name, "reason": why[:500]}
             self.audit.append("witness.absent", who="service", **said)
 
-    async def _tell(self, folder: RunFolder, *, who: str) -> None:
+    async def _tell(self, folder: RunFolder, *, who: Who) -> None:
         """Tell everyone the state that a run came to."""
         await _with_space(lambda: self.registry.moved(folder, who=who))
         summary = folder.summary
@@ -587,6 +632,11 @@ class Manager:
 
 def _device(placement: Placement) -> DeviceName:
     return cast("DeviceName", placement.device)
+
+
+def _slots(folder: RunFolder) -> int:
+    """Return the CPU slots that a run takes on all its nodes."""
+    return folder.config.threads * folder.config.workers
 
 
 def _kind_of(event: TrainingEvent) -> str:

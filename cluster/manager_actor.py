@@ -9,8 +9,11 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
 import ray
+import structlog
 
 from cluster import home_lock, reading
+from cluster.account_methods import AccountMethods
+from cluster.audit import Who
 from cluster.audit_task import RayAuditors
 from cluster.canary import Canary
 from cluster.canary_task import DATASET, on_the_cluster
@@ -22,11 +25,12 @@ from cluster.library import Spec
 from cluster.manager import Manager
 from cluster.notary import Notary
 from cluster.prediction import as_images, classify_on_cluster
+from cluster.proposal_methods import ProposalMethods
 from cluster.retention import Retention
 from cluster.run_folder import RunFolder
 from cluster.settings import Settings, as_environment, from_environment
 from evidence.clock import utc_now
-from evidence.errors import Conflict
+from evidence.errors import Conflict, StorageFull
 from evidence.records import RunState, TrainingEvent
 from governance.manifest import Entry
 from trainers.provenance import describe_code
@@ -34,11 +38,14 @@ from trainers.provenance import describe_code
 if TYPE_CHECKING:
     from ray.actor import ActorProxy
 
+log = structlog.get_logger()
+
 _MOST_CALLS = 10_000
 _GAUGES_EVERY_S = 5.0
+_ANCHOR_EVERY_S = 2.0
 
 
-class ManagerActor:
+class ManagerActor(AccountMethods, ProposalMethods):
     """The manager as an actor; see `cluster.manager.Manager` for what the methods do."""
 
     _manager: Manager
@@ -88,6 +95,7 @@ class ManagerActor:
         if self._settings.canary:
             self._canary.start()
         self._showing = asyncio.create_task(self._show_for_ever())
+        self._anchoring = asyncio.create_task(self._anchor_for_ever())
 
     def _folder(self, run_id: str) -> RunFolder:
         return self._manager.registry.folder(run_id)
@@ -98,9 +106,17 @@ class ManagerActor:
             self._gauges.show_devices(await self._devices.views())
             await asyncio.sleep(_GAUGES_EVERY_S)
 
+    async def _anchor_for_ever(self) -> None:
+        while True:
+            try:
+                self._manager.anchor.anchor()
+            except StorageFull as full:  # the next turn anchors these lines too
+                log.warning("journal_not_anchored", cause=full.detail)
+            await asyncio.sleep(_ANCHOR_EVERY_S)
+
     @ray.method
     async def submit(
-        self, request: Mapping[str, Any], who: str, idempotency_key: str | None
+        self, request: Mapping[str, Any], who: Who, idempotency_key: str | None
     ) -> dict[str, Any]:
         """Take in a run."""
         await self._begin()
@@ -108,13 +124,13 @@ class ManagerActor:
         return await self._manager.carry_through(change)
 
     @ray.method
-    async def cancel(self, run_id: str, who: str) -> dict[str, Any]:
+    async def cancel(self, run_id: str, who: Who) -> dict[str, Any]:
         """End a run for good."""
         await self._begin()
         return await self._manager.carry_through(self._manager.cancel(run_id, who=who))
 
     @ray.method
-    async def resume(self, run_id: str, who: str) -> dict[str, Any]:
+    async def resume(self, run_id: str, who: Who) -> dict[str, Any]:
         """Put an interrupted or failed run back into the queue."""
         await self._begin()
         return await self._manager.carry_through(self._manager.resume(run_id, who=who))
@@ -214,20 +230,20 @@ class ManagerActor:
         return await self._manager.gate.dossier(name)
 
     @ray.method
-    async def add_dataset(self, name: str, spec: Spec, entry: Entry, who: str) -> dict[str, Any]:
+    async def add_dataset(self, name: str, spec: Spec, entry: Entry, who: Who) -> dict[str, Any]:
         """Take in a data set of somebody's own."""
         await self._begin()
         change = self._manager.gate.add(name, spec, entry, who=who)
         return await self._manager.carry_through(change)
 
     @ray.method
-    async def approve_dataset(self, name: str, who: str) -> dict[str, Any]:
+    async def approve_dataset(self, name: str, who: Who) -> dict[str, Any]:
         """Approve the bytes of a data set that was added."""
         await self._begin()
         return await self._manager.carry_through(self._manager.gate.approve(name, who=who))
 
     @ray.method
-    async def fetch_dataset(self, name: str, who: str) -> dict[str, Any]:
+    async def fetch_dataset(self, name: str, who: Who) -> dict[str, Any]:
         """Start to fetch a data set."""
         await self._begin()
         return await self._manager.shelf.fetch(name, who=who)
@@ -247,7 +263,7 @@ class ManagerActor:
     async def collect(
         self,
         policy: dict[str, Any],
-        who: str,
+        who: Who,
         dry_run: bool,  # noqa: FBT001 - Ray's typed calls take no keywords
     ) -> list[dict[str, Any]]:
         """Delete ended runs beyond a policy (fields of `Retention`)."""
@@ -313,7 +329,7 @@ class ManagerActor:
         return b"".join(line + b"\n" for line in self._folder(run_id).records.lines)
 
     @ray.method
-    async def audit_run(self, run_id: str, windows: Mapping[str, Any], who: str) -> dict[str, Any]:
+    async def audit_run(self, run_id: str, windows: Mapping[str, Any], who: Who) -> dict[str, Any]:
         """Take in an audit of a run."""
         await self._begin()
         return await self._manager.carry_through(self._manager.audit_run(run_id, windows, who=who))

@@ -73,6 +73,7 @@ class Notary:
         self._log = log
         self._witnesses = witnesses
         self._turn = threading.Lock()
+        self._asking = threading.Lock()
         self.limits: Mapping[str, Any] = limits.model_dump(mode="json")
         """The limits of the service, by name."""
 
@@ -141,19 +142,47 @@ class Notary:
             StorageFull: There is no space.
         """
         places = self.enter(envelopes)
-        with self._turn:
-            head = self._log.sign(self._signer)
-        absent = {}
-        for witness in self._witnesses:
-            try:
-                head = self._cosigned(head, witness)
-            except ServiceError as error:
-                log.warning("witness_absent", name=witness.verifier.name, cause=error.detail)
-                absent[witness.verifier.name] = error.detail
+        head, absent = self._asked()
         with self._turn:
             size = SignedTreeHead.parse(head).head.size
             proofs = inclusion.prove(self._log, name=self.log, size=size, places=places)
         return Proof(head, proofs, absent)
+
+    def witnessed(self, envelope: bytes) -> bytes | None:
+        """Return the proof that an entry is in a tree head that witnesses cosigned (tlog-proof).
+
+        Blocks as long as the witnesses take. Each that does not cosign is left out; None where
+        there is no cosignature.
+
+        Raises:
+            StorageFull: There is no space.
+        """
+        (place,) = self.enter([envelope])
+        head, _ = self._asked()
+        signed = SignedTreeHead.parse(head)
+        if len(signed.note.signatures) == 1:  # the log's own
+            return None
+        with self._turn:
+            hashes = tuple(self._log.inclusion(place, signed.head.size))
+        return InclusionProof(place, hashes, signed).data
+
+    def _asked(self) -> tuple[bytes, dict[str, str]]:
+        """Return the present tree head with the cosignatures it gets, and who gives none, and why.
+
+        Raises:
+            StorageFull: There is no space.
+        """
+        absent = {}
+        with self._asking:  # in turns: a witness refuses a tree that is older than one it has seen
+            with self._turn:
+                head = self._log.sign(self._signer)
+            for witness in self._witnesses:
+                try:
+                    head = self._cosigned(head, witness)
+                except ServiceError as error:
+                    log.warning("witness_absent", name=witness.verifier.name, cause=error.detail)
+                    absent[witness.verifier.name] = error.detail
+        return head, absent
 
     def _cosigned(self, head: bytes, witness: Witness) -> bytes:
         """Return a tree head with a witness's cosignature, which the log keeps."""
@@ -166,6 +195,15 @@ class Notary:
             if self._log.head is not None and self._log.head.note.text == held.text:
                 self._log.publish(cosigned)
         return cosigned
+
+    def entries(self) -> list[bytes]:
+        """Return every entry of the log, in order.
+
+        Raises:
+            IntegrityError: The log is damaged.
+        """
+        with self._turn:
+            return list(self._log.entries())
 
     # -- readers -----------------------------------------------------------------------------
 

@@ -18,9 +18,9 @@ from typing import Any
 import structlog
 from pydantic import ValidationError
 
-from cluster.audit import DELETED, STATUS, AuditJournal
+from cluster.audit import DELETED, STATUS, AuditJournal, Who
 from cluster.notary import Notary
-from cluster.run_folder import BUILDING, RunFolder, create, open_folder
+from cluster.run_folder import BUILDING, RunFolder, create, folder_bytes, open_folder
 from cluster.states import LIVE
 from cluster.summary import RunSummary
 from evidence import canonical, digest, pack
@@ -43,6 +43,8 @@ class Entry:
     state: RunState
     config_sha256: str
     key_sha256: str | None
+    author: str
+    """Who submitted it."""
 
 
 class Registry:
@@ -94,7 +96,7 @@ class Registry:
             )
         return self.folder(earlier.run_id)
 
-    def create(self, config: RunConfig, *, who: str, idempotency_key: str | None) -> RunFolder:
+    def create(self, config: RunConfig, *, who: Who, idempotency_key: str | None) -> RunFolder:
         """Make a run; ask `of_key` first.
 
         Raises:
@@ -142,6 +144,16 @@ class Registry:
         self._sealed.move_to_end(run_id)
         return self._sealed[run_id]
 
+    def author_of(self, run_id: str) -> str:
+        """Return who submitted a run: an account, or a Ray job.
+
+        Raises:
+            NotFound: There is no such run.
+        """
+        if run_id not in self._entries:
+            raise self._unknown(run_id)
+        return self._entries[run_id].author
+
     def page(
         self, *, state: RunState | None, offset: int, limit: int
     ) -> tuple[list[RunFolder], int]:
@@ -181,20 +193,21 @@ class Registry:
 
     # -- changes -----------------------------------------------------------------------------
 
-    def moved(self, folder: RunFolder, *, who: str) -> None:
+    def moved(self, folder: RunFolder, *, who: Who) -> None:
         """Tell the index and the service journal that a run is in another state, once."""
         entry = self._entries[folder.run_id]
         if entry.state is folder.summary.state:
             return
         previous, entry.state = entry.state, folder.summary.state
-        self._journal_status(folder.run_id, folder.summary, previous=previous, who=who)
+        used = _used(folder)
+        self._journal_status(folder.run_id, folder.summary, previous=previous, who=who, **used)
 
     def sealed(self, folder: RunFolder) -> None:
         """Tell the index that a run's pack is sealed: its folder need not stay open."""
         if self._live.pop(folder.run_id, None) is not None:
             self._hold_sealed(folder)
 
-    def delete(self, run_id: str, *, who: str, reason: str) -> dict[str, Any]:
+    def delete(self, run_id: str, *, who: Who, reason: str) -> dict[str, Any]:
         """Delete a run's folder and leave a tombstone with the digest of its manifest.
 
         Raises:
@@ -206,7 +219,8 @@ class Registry:
         manifest = folder.paths.manifest
         seal = digest.of_file(manifest) if manifest.exists() else None
         tombstone = {"run_id": run_id, "manifest_sha256": seal, "reason": reason}
-        self._audit.append(DELETED, who=who, **tombstone)
+        before = _state_digest(run_id, folder.summary.state)
+        self._audit.append(DELETED, who=who, before=before, after=None, **tombstone)
         self._drop(folder)
         self._tombstones[run_id] = tombstone
         return tombstone
@@ -230,6 +244,7 @@ class Registry:
                     RunState(record["state"]),
                     record["config_sha256"],
                     record.get("idempotency_key_sha256"),
+                    record["who"],
                 )
 
     def _take_in_folders(self) -> None:
@@ -282,12 +297,13 @@ class Registry:
 
     # -- the index ---------------------------------------------------------------------------
 
-    def _enter(self, folder: RunFolder, *, who: str) -> None:
+    def _enter(self, folder: RunFolder, *, who: Who) -> None:
         entry = Entry(
             folder.run_id,
             folder.summary.state,
             digest.of_bytes(folder.config_bytes),
             folder.summary.idempotency_key_sha256,
+            str(who),
         )
         self._entries[folder.run_id] = entry
         self._journal_status(
@@ -297,10 +313,11 @@ class Registry:
             who=who,
             config_sha256=entry.config_sha256,
             idempotency_key_sha256=entry.key_sha256,
+            steps_asked=folder.config.steps,
         )
 
     def _journal_status(
-        self, run_id: str, summary: RunSummary, *, previous: RunState | None, who: str, **more: Any
+        self, run_id: str, summary: RunSummary, *, previous: RunState | None, who: Who, **more: Any
     ) -> None:
         self._audit.append(
             STATUS,
@@ -309,6 +326,8 @@ class Registry:
             state=summary.state,
             previous=previous,
             reason=summary.reason,
+            before=_state_digest(run_id, previous),
+            after=_state_digest(run_id, summary.state),
             **more,
         )
 
@@ -349,3 +368,21 @@ def _damage_as_integrity_error(run_id: str) -> Iterator[None]:
 
 def _key_sha256(idempotency_key: str | None) -> str | None:
     return digest.of_bytes(idempotency_key.encode()) if idempotency_key else None
+
+
+def _state_digest(run_id: str, state: RunState | None) -> str | None:
+    """Return the digest by which the journal names the state of a run; None where it is not."""
+    return None if state is None else digest.of_record({"run_id": run_id, "state": state.value})
+
+
+def _used(folder: RunFolder) -> dict[str, Any]:
+    """Return what a run uses from now on, or has used so far, as the ledger reads it."""
+    summary = folder.summary
+    if summary.state is RunState.RUNNING:
+        return {"devices": folder.config.workers}
+    used = {"steps": summary.step, "bytes": folder_bytes(folder.paths.root)}
+    if summary.state is not RunState.INTERRUPTED:
+        return used
+    # It may have been dead for long before anybody could say so.
+    seen = [line["timestamp"] for line in summary.last_metrics.values()]
+    return {**used, "until": max([*seen, summary.running_since or ""]) or None}

@@ -1,4 +1,7 @@
-"""Sealing a run: summary files, manifest, signature, proofs. May be done again after a crash."""
+"""Sealing a run: summary files, manifest, signature, proofs. May be done again after a crash.
+
+And what is sealed already while it goes on: that witnesses saw its commitment.
+"""
 
 from collections.abc import Mapping
 
@@ -36,6 +39,29 @@ def seal_run(folder: RunFolder, notary: Notary) -> Mapping[str, str]:
         return proof.absent
     notary.enter(entries)
     return {}
+
+
+def witness_beginning(folder: RunFolder, notary: Notary) -> bytes | None:
+    """Ask the witnesses about the run's commitment; return what `keep_beginning` keeps, or None.
+
+    Blocks as long as they take. None where it is kept already, or where nobody cosigned.
+
+    Raises:
+        StorageFull: There is no space.
+    """
+    if not folder.records.lines or folder.paths.seal_beginning.exists():
+        return None
+    return notary.witnessed(folder.records.lines[0])
+
+
+def keep_beginning(folder: RunFolder, proof: bytes) -> None:
+    """Put the proof that witnesses saw the commitment into the folder of a run that goes on.
+
+    Raises:
+        StorageFull: There is no space.
+    """
+    folder.paths.seal.mkdir(exist_ok=True)
+    files.write_atomic(folder.paths.seal_beginning, proof)
 
 
 def _sign_models(folder: RunFolder, notary: Notary) -> None:

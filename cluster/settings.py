@@ -113,6 +113,20 @@ class Settings(BaseModel):
     """File with a line `VERIFIER_KEY URL` for each witness that is asked to cosign the log."""
     policy: Path | None = None
     """TOML file with the data policy; the shipped one (governance/policy.toml) if it is not set."""
+    session_s: Annotated[int, Field(ge=60, le=30 * 86400)] = 12 * 3600
+    """Seconds after which a browser has to sign in again."""
+    max_sign_ins: Count = 10
+    """Attempts to sign in that may fail from one address within a minute."""
+    approval_days: Annotated[int, Field(ge=1, le=3650)] = 30
+    """Days for which an accepted proposal allows what it is about."""
+    proposal_file_bytes: Annotated[int, Field(ge=1024)] = 4 << 20
+    """Size of the file of proposals from which on another one is begun."""
+    proposal_backups: Count = 10
+    """Copies of a file of proposals that are kept."""
+    proposal_backup_every_s: Annotated[int, Field(ge=0)] = 3600
+    """Age of the newest copy from which on the next record makes another."""
+    proposal_backup_max_age_s: Annotated[int, Field(ge=1)] = 30 * 86400
+    """Age from which on a copy is deleted; the newest of each file stays."""
     limits: Limits = Limits()
 
     @property

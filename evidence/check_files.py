@@ -14,6 +14,7 @@ from evidence.pack import (
     MANIFEST_SHA256,
     MAX_DOCUMENT_BYTES,
     MODEL_SIGNATURE,
+    OPTIONAL_SEAL_FILES,
     RECORDS,
     REQUIRED,
     SEAL_ENVELOPE,
@@ -53,7 +54,7 @@ def complete(subject: Subject) -> Good:
             )
         )
     beside = set(unlisted(version))
-    _refuse_missing(beside - held, "every sealed pack has it")
+    _refuse_missing(beside - held - set(OPTIONAL_SEAL_FILES[version]), "every sealed pack has it")
     _refuse_missing(set(REQUIRED) - listed, "every manifest lists it")
     _refuse_missing(listed - held, "manifest.json lists it")
     _refuse_missing(_companions(listed) - listed, "a file that goes with it is there")

@@ -1,18 +1,29 @@
-"""Checks 16 to 18: the signed records of a run in the transparency log."""
+"""Checks 16 to 18 and 20: the signed records of a run in the transparency log."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from evidence import digest
+from evidence.binding import Commitment
 from evidence.check_records import lines_of
-from evidence.clock import timestamp
+from evidence.clock import moment, timestamp
 from evidence.errors import BadProof, BadSignature, InvalidInput
 from evidence.inclusion import Inclusion
 from evidence.log import cosignature, merkle, tree_head
-from evidence.log.note import Verifier
+from evidence.log.note import Note, Verifier
+from evidence.log.proof import InclusionProof
 from evidence.log.tree_head import SignedTreeHead
-from evidence.pack import RECORDS, SEAL_ENVELOPE, SEAL_INCLUSION, SEAL_TREE_HEAD, VERDICTS
+from evidence.pack import (
+    EVENTS,
+    RECORDS,
+    SEAL_BEGINNING,
+    SEAL_ENVELOPE,
+    SEAL_INCLUSION,
+    SEAL_TREE_HEAD,
+    VERDICTS,
+)
 from evidence.subject import (
     Difference,
     Differs,
@@ -22,6 +33,9 @@ from evidence.subject import (
     line_place,
     plural,
 )
+
+CLOCKS_DIFFER_S: Final = 300
+"""Most seconds that the clocks of a service and of a witness may differ, RFC 4120 §1.6's usual."""
 
 
 def inclusion(subject: Subject) -> Good:
@@ -169,32 +183,117 @@ def consistency(subject: Subject) -> Good:
 
 
 def witnesses(subject: Subject) -> Good:
-    """(18) Witnesses that the verifier trusts cosigned the tree head."""
+    """(18) Witnesses that the verifier trusts cosigned the tree head, and not before the end."""
     subject.require_bound()
     head = _head(subject)
-    others = len(head.note.signatures) - 1
-    trusted = subject.known_log.witnesses
-    if not trusted:
-        raise NotCheckable(f"no witness's key was given; {plural(others, 'cosignature')} unchecked")
-    times = {}
-    for verifier in trusted:
-        try:
-            times[verifier.name] = cosignature.require_cosigned(head.note, verifier)
-        except BadSignature as error:
-            raise Differs(
-                Difference(
-                    f"{verifier.name} did not cosign the tree head",
-                    where=SEAL_TREE_HEAD,
-                    expected=error.expected or verifier.text,
-                    found=error.found or plural(others, "cosignature"),
-                    meaning="the witness did not see this log at this size, or refused it",
-                )
-            ) from error
-    count = "1 witness" if len(times) == 1 else f"{len(times)} witnesses"
-    return Good(count, f"the last one at {_shown_time(max(times.values()))}")
+    trusted = _trusted(subject, head.note)
+    times = [_cosigned(head.note, verifier, SEAL_TREE_HEAD) for verifier in trusted]
+    if subject.events:
+        ended = _seconds(subject.events[-1].timestamp)
+        if min(times) < ended - CLOCKS_DIFFER_S:
+            raise _dated_otherwise(
+                f"{SEAL_TREE_HEAD} was cosigned before the run ended, as the journal dates it",
+                told=ended,
+                seen=min(times),
+                before=True,
+            )
+    return Good(_count(trusted), f"the last one at {_shown_time(max(times))}")
 
 
-def _shown_time(seconds: int) -> str:
+def beginning(subject: Subject) -> Good:
+    """(20) Witnesses that the verifier trusts cosigned a tree head with the commitment in it.
+
+    The time of their cosignature is the latest at which the run was committed to.
+    """
+    if not subject.has(SEAL_BEGINNING):
+        raise NotCheckable("no witness was asked when the run was committed to")
+    try:
+        proof = InclusionProof.parse(subject.read(SEAL_BEGINNING))
+        proof.verify(subject.records[0].data, Verifier.parse(subject.log))
+    except (BadProof, BadSignature, InvalidInput) as error:
+        raise Differs(
+            Difference(
+                f"{SEAL_BEGINNING}: {error.detail}",
+                where=SEAL_BEGINNING,
+                expected=error.expected or "",
+                found=error.found or "",
+                meaning="the tree head is not one of this log that has the commitment",
+            )
+        ) from error
+    trusted = _trusted(subject, proof.signed.note)
+    seen = max(_cosigned(proof.signed.note, one, SEAL_BEGINNING) for one in trusted)
+    commitment = subject.records[0].said
+    assert isinstance(commitment, Commitment), "check 13 says so"
+    began, ended = (
+        _seconds(event.timestamp)
+        for event in (subject.events[max(commitment.events.seq, 1) - 1], subject.events[-1])
+    )
+    if seen < began - CLOCKS_DIFFER_S:
+        raise _dated_otherwise(
+            "the commitment was cosigned before the journal dates it",
+            told=began,
+            seen=seen,
+            before=True,
+        )
+    if seen > ended + CLOCKS_DIFFER_S:
+        raise _dated_otherwise(
+            "the commitment was cosigned after the run had ended, as the journal dates it",
+            told=ended,
+            seen=seen,
+            before=False,
+        )
+    told = [one for one in subject.metrics if _seconds(one.timestamp) <= seen]
+    measured = f"with {len(told)} of {plural(len(subject.metrics), 'measure')} dated before it"
+    return Good(_count(trusted), f"at {_shown_time(seen)}, {measured}")
+
+
+def _trusted(subject: Subject, note: Note) -> Sequence[Verifier]:
+    """Return the witnesses whose keys were given."""
+    if not subject.known_log.witnesses:
+        others = plural(len(note.signatures) - 1, "cosignature")
+        raise NotCheckable(f"no witness's key was given; {others} unchecked")
+    return subject.known_log.witnesses
+
+
+def _cosigned(note: Note, verifier: Verifier, where: str) -> int:
+    """Return when a witness cosigned; the check fails if it did not."""
+    try:
+        return cosignature.require_cosigned(note, verifier)
+    except BadSignature as error:
+        raise Differs(
+            Difference(
+                f"{verifier.name} did not cosign the tree head of {where}",
+                where=where,
+                expected=error.expected or verifier.text,
+                found=error.found or plural(len(note.signatures) - 1, "cosignature"),
+                meaning="the witness did not see this log at this size, or refused it",
+            )
+        ) from error
+
+
+def _dated_otherwise(detail: str, *, told: float, seen: float, before: bool) -> Differs:
+    relation = "at or after" if before else "at or before"
+    return Differs(
+        Difference(
+            detail,
+            where=EVENTS,
+            expected=f"a cosignature {relation} {_shown_time(told)}, give or take "
+            f"{CLOCKS_DIFFER_S} s",
+            found=_shown_time(seen),
+            meaning="the times in the pack are not those at which the log got its records",
+        )
+    )
+
+
+def _count(trusted: Sequence[Verifier]) -> str:
+    return "1 witness" if len(trusted) == 1 else f"{len(trusted)} witnesses"
+
+
+def _seconds(text: str) -> float:
+    return moment(text).timestamp()
+
+
+def _shown_time(seconds: float) -> str:
     """Return a time since 1970 for people; a witness may claim one that no calendar has."""
     try:
         return timestamp(datetime.fromtimestamp(seconds, UTC))

@@ -59,7 +59,7 @@ def chain(subject: Subject) -> Good:
         newest = key_number
         said = _predicate(statement, place, is_first=number == 1)
         if number == 1 and subject.has(VERDICTS):
-            previous = said.previous  # a line of another file: check 20
+            previous = said.previous  # a line of another file: check 21
         if said.previous != previous:
             raise Differs(
                 Difference(

@@ -1,4 +1,4 @@
-"""Check 20: what the data gate said of a run, against the run and the commitment behind it."""
+"""Check 21: what the data gate said of a run, against the run and the commitment behind it."""
 
 from evidence import digest
 from evidence.binding import Commitment
@@ -25,7 +25,7 @@ _GONE = "a verdict was removed, or the run was placed without one"
 
 
 def verdicts(subject: Subject) -> Good:
-    """(20) Each placement has the consent of the gate, and the commitment names one."""
+    """(21) Each placement has the consent of the gate, and the commitment names one."""
     subject.require_bound()
     if not subject.has(VERDICTS):
         raise NotCheckable("format 2 has no verdicts")

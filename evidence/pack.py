@@ -51,6 +51,7 @@ SEAL_KEYS = "seal/keys.jsonl"
 SEAL_TREE_HEAD = "seal/tree_head.txt"
 SEAL_INCLUSION = "seal/inclusion.json"
 SEAL_MODEL_KEY = "seal/model.pub"
+SEAL_BEGINNING = "seal/beginning.txt"
 MODEL_SIGNATURE = "model.sig"
 LOGS = "logs"
 STATUS = "status.json"
@@ -81,13 +82,18 @@ SEAL_FILES: Mapping[int, tuple[str, ...]] = MappingProxyType(
 )
 """By format, the closed list of files under seal/; each verifies itself."""
 
+OPTIONAL_SEAL_FILES: Mapping[int, tuple[str, ...]] = MappingProxyType({1: (), 2: (SEAL_BEGINNING,)})
+"""By format, further files that may be under seal/; they verify themselves, too."""
+
 MAX_DOCUMENT_BYTES = 4 << 20
 """Most bytes of each of DOCUMENTS; a service writes some KiB."""
 
 MAX_MANIFEST_BYTES = 16 << 20
 """Most bytes of manifest.json: enough for 100,000 files."""
 
-DOCUMENTS = (CONFIG, *DESCRIPTIONS, MANIFEST_SHA256, *SEAL_FILES[2])
+DOCUMENTS = (
+    CONFIG, *DESCRIPTIONS, MANIFEST_SHA256, *SEAL_FILES[2], *OPTIONAL_SEAL_FILES[2],
+)  # fmt: skip
 """Small files that a reader takes whole."""
 
 _CHECKPOINT_NAMES = "|".join(map(re.escape, (*CHECKPOINT_FILES, MODEL_SIGNATURE)))
@@ -126,6 +132,7 @@ class PackPaths:
         self.seal_tree_head = root / SEAL_TREE_HEAD
         self.seal_inclusion = root / SEAL_INCLUSION
         self.seal_model_key = root / SEAL_MODEL_KEY
+        self.seal_beginning = root / SEAL_BEGINNING
 
 
 class Manifest(Record):
@@ -150,7 +157,7 @@ def format_of(paths: Container[str]) -> Literal[1, 2, 3]:
 
 def unlisted(version: int) -> tuple[str, ...]:
     """Return the files of a pack of a format that its manifest does not list."""
-    return (MANIFEST, MANIFEST_SHA256, *SEAL_FILES[version])
+    return (MANIFEST, MANIFEST_SHA256, *SEAL_FILES[version], *OPTIONAL_SEAL_FILES[version])
 
 
 def checkpoint_name(step: int) -> str:

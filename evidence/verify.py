@@ -19,7 +19,8 @@
     17  log.consistency        that tree and one that is known from elsewhere are of one log
     18  log.witnesses          witnesses whose keys are known cosigned that tree
     19  model.signature        model.sig of each checkpoint, as OpenSSF Model Signing verifies it
-    20  governance.verdict     the data gate let each placement through, before the commitment
+    20  log.beginning          those witnesses cosigned a tree with the commitment, and when
+    21  governance.verdict     the data gate let each placement through, before the commitment
 
 Ids are stable; numbers are the order. A check that needs another one which did not pass is not
 made and says so; all others go on. The functions are in `check_files`, `check_journals`,
@@ -108,7 +109,9 @@ RULES = (
          (16,), check_log.witnesses),
     Rule(19, "model.signature", "Checkpoints carry OpenSSF model signatures",
          (3, 9), check_records.model_signatures),
-    Rule(20, "governance.verdict", "The data gate let the run through before it was committed to",
+    Rule(20, "log.beginning", "Witnesses that you trust saw the commitment before the end",
+         (4, 14, 16), check_log.beginning),
+    Rule(21, "governance.verdict", "The data gate let the run through before it was committed to",
          (4, 6, 13), check_verdicts.verdicts),
 )  # fmt: skip
 """The one list of checks."""

@@ -14,8 +14,22 @@ from starlette.requests import Request
 from evidence.errors import ServiceError
 from serve import problems, schemas
 from serve.context import Context
-from serve.guard import OPEN_PATHS
-from serve.routes import audits, catalog, docs, events, health, log, training, verify
+from serve.guard import COOKIE
+from serve.roles import OPEN, ROLE_OF, RoleOf, role_finder
+from serve.routes import (
+    accounts,
+    audits,
+    catalog,
+    docs,
+    events,
+    health,
+    journal,
+    log,
+    proposals,
+    session,
+    training,
+    verify,
+)
 from serve.version import VERSION
 from trainers.config import RunConfig
 
@@ -27,6 +41,10 @@ ROUTERS = (
     log.router,
     verify.router,
     audits.router,
+    accounts.router,
+    session.router,
+    journal.router,
+    proposals.router,
     docs.router,
 )
 """Every router of the API."""
@@ -47,6 +65,11 @@ def routes() -> frozenset[str]:
         for route in _routes_of(ROUTERS)
         for method in route.methods or ()
     ) | frozenset(_UNDOCUMENTED)
+
+
+def role_of() -> RoleOf:
+    """Return what tells the role that a request to any route of the API needs."""
+    return role_finder(_routes_of(ROUTERS))
 
 
 def _routes_of(routers: tuple[APIRouter, ...]) -> list[APIRoute]:
@@ -103,11 +126,17 @@ def openapi() -> dict[str, Any]:
     )
     components = document["components"]
     components["schemas"] = {**definitions["$defs"], **components["schemas"]}
-    components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
-    document["security"] = [{"token": []}]
-    for path in OPEN_PATHS & set(document["paths"]):
-        for operation in document["paths"][path].values():
-            operation["security"] = []
+    components["securitySchemes"] = {
+        "token": {"type": "http", "scheme": "bearer"},
+        "session": {"type": "apiKey", "in": "cookie", "name": COOKIE},
+    }
+    document["security"] = [{"token": []}, {"session": []}]
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            role = ROLE_OF[f"{method.upper()} {path}"]
+            if role is OPEN:
+                operation["security"] = []
+            operation["x-role"] = role.value if role is not None else "none"
     return document
 
 
@@ -120,7 +149,7 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
     for status, description in (
         (400, "The request is not HTTP as it should be."),
         (401, "No token, or an unknown one."),
-        (403, "Host or Origin is not this service."),
+        (403, "Host or Origin is not this service, or the role is too small."),
         (404, "There is no such thing."),
         (405, "Another method is needed."),
         (409, "It does not fit the present state."),

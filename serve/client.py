@@ -8,7 +8,7 @@ print(event.kind, event.data)
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -263,6 +263,90 @@ class Client:
     def nodes(self) -> Json:
         """Return the nodes and their devices."""
         return self._json("GET", "/api/nodes")
+
+    # -- accounts ------------------------------------------------------------------------------
+
+    def session(self) -> Json:
+        """Return who asks."""
+        return self._json("GET", "/api/session")
+
+    def users(self) -> Json:
+        """Return every account but the owner."""
+        return self._json("GET", "/api/users")
+
+    def add_user(self, name: str, *, kind: str = "user", role: str = "viewer") -> Json:
+        """Make an account."""
+        return self._json("POST", "/api/users", json={"name": name, "kind": kind, "role": role})
+
+    def change_user(
+        self, name: str, *, role: str | None = None, disabled: bool | None = None
+    ) -> Json:
+        """Give an account another role, disable it, or let it in again."""
+        wanted = {"role": role, "disabled": disabled}
+        return self._json("PATCH", f"/api/users/{name}", json=wanted)
+
+    def keys_of_accounts(self) -> Json:
+        """Return every key, without its token."""
+        return self._json("GET", "/api/keys")
+
+    def add_key(
+        self,
+        account: str,
+        *,
+        label: str = "",
+        days: int = 90,
+        quota: Mapping[str, int] | None = None,
+    ) -> Json:
+        """Make a key; `token` of the answer is shown this once."""
+        wanted = {"account": account, "label": label, "days": days, "quota": dict(quota or {})}
+        return self._json("POST", "/api/keys", json=wanted)
+
+    def revoke_key(self, key_id: str) -> Json:
+        """Refuse a key from now on."""
+        return self._json("DELETE", f"/api/keys/{key_id}")
+
+    def usage(self) -> Json:
+        """Return what keys have used."""
+        return self._json("GET", "/api/usage")
+
+    def audit_journal(self, *, after: int = 0, limit: int = 1000, **wanted: str | None) -> Json:
+        """Return lines of the audit journal; `wanted` are the filters of GET /api/audit."""
+        query = {name: value for name, value in wanted.items() if value is not None}
+        return self._json("GET", "/api/audit", params={**query, "after": after, "limit": limit})
+
+    # -- proposals -----------------------------------------------------------------------------
+
+    def propose(self, draft: Mapping[str, Any], *, idempotency_key: str | None = None) -> Json:
+        """Submit a proposal (`governance.proposals.schema.Draft`); return its view."""
+        headers = {"idempotency-key": idempotency_key} if idempotency_key else {}
+        return self._json("POST", "/api/proposals", json=dict(draft), headers=headers)
+
+    def proposals(
+        self,
+        wanted: Mapping[str, str | None] | None = None,
+        *,
+        offset: int = 0,
+        limit: int = 20,
+    ) -> Json:
+        """Return one page of proposals, newest first; `wanted` holds state, author and so on."""
+        query = {name: value for name, value in (wanted or {}).items() if value is not None}
+        page = {"offset": offset, "limit": limit}
+        return self._json("GET", "/api/proposals", params={**query, **page})
+
+    def proposal(self, proposal_id: str) -> Json:
+        """Return one proposal."""
+        return self._json("GET", f"/api/proposals/{proposal_id}")
+
+    def proposal_stats(self) -> Json:
+        """Return counts of proposals."""
+        return self._json("GET", "/api/proposals/stats")
+
+    def vote(
+        self, proposal_id: str, verdict: str, reasons: Sequence[str], *, side: str = "human"
+    ) -> Json:
+        """Record a vote: `pass` or `fail`."""
+        given = {"side": side, "verdict": verdict, "reasons": list(reasons)}
+        return self._json("POST", f"/api/proposals/{proposal_id}/consensus", json=given)
 
     # -- streams -------------------------------------------------------------------------------
 

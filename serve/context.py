@@ -9,6 +9,9 @@ from fastapi import Depends, Request
 
 from cluster.asking import answer
 from cluster.settings import Settings
+from governance.account_reader import AccountReader
+from governance.accounts import Caller
+from serve.guard import SCOPE_KEY
 from serve.readiness import Readiness
 from serve.stream import Hub
 from serve.verifying import Desk
@@ -26,6 +29,7 @@ class Context:
     settings: Settings
     manager: "ActorProxy[ManagerActor]"
     readiness: Readiness
+    accounts: AccountReader
     hub: Hub = field(default_factory=Hub)
 
     @cached_property
@@ -51,5 +55,12 @@ def of_request(request: Request) -> Context:
 
 InContext = Annotated[Context, Depends(of_request)]
 
-WHO = "api"
-"""Who the service journal names for a request that carried the service's token."""
+
+def caller_of(request: Request) -> Caller:
+    """Return who asks; the guard let them in."""
+    caller = request.scope[SCOPE_KEY]
+    assert isinstance(caller, Caller), "only open routes have none, and they do not ask"
+    return caller
+
+
+Asker = Annotated[Caller, Depends(caller_of)]

@@ -19,10 +19,12 @@ from cluster import settings as cluster_settings
 from cluster.directory import HEAD_NODE
 from cluster.manager_actor import start_or_find
 from cluster.settings import Settings
+from evidence.clock import utc_now
+from governance.account_reader import FILE, AccountReader
 from serve import app as application
 from serve import tokens
 from serve.context import Context
-from serve.guard import LOOPBACK_HOSTS, Access, Guard, same_token
+from serve.guard import LOOPBACK_HOSTS, Access, Guard
 from serve.readiness import Readiness
 from serve.routes import events
 from trainers.provenance import describe_code
@@ -40,14 +42,21 @@ def build_asgi(routers: tuple[APIRouter, ...]) -> ASGIApp:
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     settings = cluster_settings.from_environment(os.environ)
     cluster_settings.require_safe_binding(settings)
+    accounts = AccountReader(
+        settings.home / "keys" / FILE,
+        owner_token=tokens.read_or_create(settings.home),
+        clock=utc_now,
+    )
     context = Context(
         settings=settings,
         manager=start_or_find(settings),
         readiness=Readiness(settings, describe_code()["commit"], application.routes()),
+        accounts=accounts,
     )
     access = Access(
         hosts=_hosts(settings),
-        is_token=same_token(tokens.read_or_create(settings.home)),
+        accounts=accounts,
+        role_of=application.role_of(),
         max_body_bytes=settings.max_body_bytes,
         max_pack_bytes=settings.max_pack_bytes,
     )

@@ -2,13 +2,13 @@
 
 Pure ASGI, so that streams are not buffered. In order: (1) Host is ours, so that a name rebound to
 this address reaches nothing; (2) Origin, if a browser sends one, is this service itself; (3) a
-token, but on the open paths; (4) a body is JSON, or
-a zip where packs are verified, and (5) within its limit.
+token or a session's cookie, but on the open routes, (4) with the role that the route needs, and
+with a cookie, where something changes, the session's CSRF token too; (5) a body is JSON, or a zip
+where packs are verified, and (6) within its limit.
 """
 
 import hmac
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,15 +18,21 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from evidence.errors import Forbidden, ServiceError, TooLarge, Unauthenticated
+from governance.account_reader import AccountReader, csrf_of
+from governance.accounts import Caller
 from serve import problems
+from serve.roles import RoleOf
 
-OPEN_PATHS = frozenset(
-    {
-        "/healthz", "/readyz", "/api/healthz", "/api/readyz",
-        "/api/openapi.json", "/api/docs", "/.well-known/zeropoint/keys", "/",
-    }
-)  # fmt: skip
-"""Paths that need no token."""
+COOKIE = "zeropoint_session"
+"""Name of the cookie of a browser's session."""
+
+CSRF_HEADER = "x-csrf-token"
+"""Header with the session's CSRF token, which a page of another site cannot know."""
+
+SCOPE_KEY = "zeropoint.caller"
+"""Where the ASGI scope holds the `Caller`, or None on an open route."""
+
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 UPLOAD_PATH = "/api/verify"
 """The one path whose body is a zip."""
@@ -58,20 +64,17 @@ class Access:
 
     hosts: frozenset[str]
     """Names that the Host header may carry, without port."""
-    is_token: Callable[[str], bool]
-    """Whether a bearer token is known; compares in constant time."""
+    accounts: AccountReader
+    """Tells whose a token or a cookie is."""
+    role_of: RoleOf
+    """Tells the role that a request needs."""
     max_body_bytes: int
     max_pack_bytes: int = 4 << 30
     """Of a body at UPLOAD_PATH."""
 
 
-def same_token(known: str) -> Callable[[str], bool]:
-    """Return a check against one token, in constant time."""
-    return lambda given: hmac.compare_digest(known.encode(), given.encode())
-
-
 class Guard:
-    """ASGI middleware with the five rules above and the headers of every response.
+    """ASGI middleware with the six rules above and the headers of every response.
 
     Args:
         app: The application behind it.
@@ -114,28 +117,65 @@ class Guard:
                 field="Origin",
                 found=origin[:200],
             )
-        if request.scope["path"] not in OPEN_PATHS:  # (3)
-            self._require_token(headers.get("authorization"))
+        self._require_caller(request)  # (3) (4)
         wanted = _kind_of(request.scope)
-        self._require_kind(headers, wanted)  # (4)
+        self._require_kind(headers, wanted)  # (5)
         most = self._most_bytes(request.scope)
         length = headers.get("content-length", "0")
         is_number = length.isdecimal() and len(length) <= _MOST_DIGITS
-        if not is_number or int(length) > most:  # (5)
+        if not is_number or int(length) > most:  # (6)
             raise _too_large(length, most=most)
 
     def _most_bytes(self, scope: Scope) -> int:
         is_upload = scope["path"] == UPLOAD_PATH
         return self._access.max_pack_bytes if is_upload else self._access.max_body_bytes
 
-    def _require_token(self, authorization: str | None) -> None:
-        scheme, _, token = (authorization or "").partition(" ")
-        if scheme.lower() != "bearer" or not self._access.is_token(token.strip()):
+    def _require_caller(self, request: Request) -> None:
+        """Put who asks into the scope, if they may ask for this."""
+        request.scope[SCOPE_KEY] = None
+        needed = self._access.role_of(request.method, request.scope["path"])
+        if needed is None:
+            return
+        caller = self._caller(request)
+        if caller is None:
             raise Unauthenticated(
-                "Authorization: expected `Bearer` and the token of this service",
+                "Authorization: expected `Bearer` and a token of this service",
                 field="Authorization",
                 cure="`zpctl status` prints the path of the token's file",
             )
+        if not caller.role.covers(needed):
+            raise Forbidden(
+                f"{request.method} {request.scope['path'][:200]}: expected the role {needed} or "
+                f"more, {caller.name} has {caller.role}",
+                field="role",
+                expected=needed,
+                found=caller.role,
+                cure="ask an admin: zpctl users",
+            )
+        request.scope[SCOPE_KEY] = caller
+
+    def _caller(self, request: Request) -> Caller | None:
+        headers, client = request.headers, request.client
+        origin = client.host if client is not None else None
+        authorization = headers.get("authorization")
+        if authorization is not None:  # a wrong token is not made good by a cookie
+            scheme, _, token = authorization.partition(" ")
+            is_bearer = scheme.lower() == "bearer"
+            accounts = self._access.accounts
+            return accounts.of_token(token.strip(), origin=origin) if is_bearer else None
+        cookie = request.cookies.get(COOKIE)
+        if cookie is None:
+            return None
+        caller = self._access.accounts.of_cookie(cookie, origin=origin)
+        if caller is not None and request.method not in _SAFE:
+            given = headers.get(CSRF_HEADER, "")
+            if not hmac.compare_digest(given.encode(), csrf_of(cookie).encode()):
+                raise Forbidden(
+                    f"{CSRF_HEADER}: expected the CSRF token of the session",
+                    field=CSRF_HEADER,
+                    cure="GET /api/session tells it",
+                )
+        return caller
 
     def _require_kind(self, headers: Headers, wanted: str) -> None:
         has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers

@@ -248,7 +248,7 @@ class Readiness:
 
     async def health(self, manager: "ActorProxy[ManagerActor]") -> Health:
         """Return the state of every dependency; never raises because one is away."""
-        reading, of_manager, of_nodes = await asyncio.gather(
+        reading, (of_manager, phase), of_nodes = await asyncio.gather(
             self._read_once(),
             self._manager_checks(manager.health.remote()),
             self._device_check(manager.nodes.remote()),
@@ -264,7 +264,7 @@ class Readiness:
             status=status_of(checks),
             version=VERSION,
             commit=self._commit,
-            phase=self._phase,
+            phase=phase,
             mocks=bool(result.findings),
             checks=checks,
         )
@@ -277,19 +277,24 @@ class Readiness:
     def _read(self) -> tuple[Scan, Scope]:
         return scan(self._root), read_scope()
 
-    async def _manager_checks(self, reference: Awaitable[dict[str, Any]]) -> dict[str, Check]:
+    async def _manager_checks(
+        self, reference: Awaitable[dict[str, Any]]
+    ) -> tuple[dict[str, Check], str]:
+        """Return what rests on the manager's answer, and the phase that it is in."""
         try:
             known = await self._answer_in_time(reference)
         except ServiceError as error:
             unknown = _check("pending", "only the manager knows")
             names = ("disk", "data", CANARY)
-            return {"manager": _unanswered(error), **dict.fromkeys(names, unknown)}
-        return {
+            return {"manager": _unanswered(error), **dict.fromkeys(names, unknown)}, self._phase
+        checks = {
             "manager": check_manager(known),
             "disk": check_disk(known),
             "data": check_data(known["datasets"], published_digests()),
             CANARY: dict(known["canary"]),
         }
+        self._phase = known["phase"]
+        return checks, self._phase
 
     async def _device_check(self, reference: Awaitable[list[dict[str, Any]]]) -> Check:
         try:

@@ -1,6 +1,6 @@
 """The log: entries in an order that never changes, and what can be proved of them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -138,6 +138,23 @@ class Log:
         if merkle.leaf_hash(entry) != self._hashes.leaf(index):
             raise IntegrityError(f"{bundle.path}: entry {index} is not what was appended")
         return entry
+
+    def entries(self) -> Iterator[bytes]:
+        """Yield every entry, in order, a bundle read at a time.
+
+        Raises:
+            IntegrityError: A bundle is damaged.
+            OSError: It cannot be read.
+        """
+        at = 0
+        for index in range(self._synced // WIDTH):
+            path = Tile(None, index).path
+            for entry in tiles.split_bundle(folder.read_tile(self.root_folder, path), name=path):
+                if merkle.leaf_hash(entry) != self._hashes.leaf(at):
+                    raise IntegrityError(f"{path}: entry {at} is not what was appended")
+                yield entry
+                at += 1
+        yield from list(self._tail)
 
     def inclusion(self, index: int, size: int | None = None) -> list[bytes]:
         """Return the hashes that prove that entry `index` is among the first `size`.

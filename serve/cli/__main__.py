@@ -35,6 +35,10 @@ COMMANDS = {
     "data": ("serve.cli.data:data", "Add, scan, check, approve and show data."),
     "nodes": ("serve.cli.catalog:nodes", "List nodes and what their devices can do."),
     "models": ("serve.cli.catalog:models", "List the models of runs that succeeded."),
+    "proposals": ("serve.cli.proposals:group", "Propose changes, review them, vote."),
+    "users": ("serve.cli.accounts:users", "Manage who may ask this service."),
+    "keys": ("serve.cli.accounts:keys", "Manage their keys, and show what these used."),
+    "audit-log": ("serve.cli.audit_log:group", "Read the audit journal, and verify it."),
     "gc": ("serve.cli.collect:collect", "Delete old runs; each leaves a tombstone."),
     "completion": ("serve.cli.completion:completion", "Print the completion script of a shell."),
 }
@@ -56,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def load(name: str) -> "Command":
-    """Return the function of a command, or the group of commands."""
+    """Return the function of a command, or the group of its sub-commands."""
     module, _, function = COMMANDS[name][0].partition(":")
     command: Command = getattr(import_module(module), function)
     return command

@@ -25,7 +25,7 @@ _EPILOG = (
 )
 
 Command = Callable[..., int] | typer.Typer
-"""A command, or a group of them."""
+"""What does a command, or the group of its sub-commands."""
 
 Load = Callable[[str], Command]
 
@@ -72,6 +72,18 @@ def build(summaries: Mapping[str, str], loaded: Mapping[str, Command]) -> typer.
         else:
             app.command(name, short_help=summary)(command)
     return app
+
+
+def group(summary: str) -> typer.Typer:
+    """Return a group for sub-commands."""
+    return typer.Typer(
+        help=summary,
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
+    )
 
 
 def _print_version(asked: bool) -> None:  # noqa: FBT001 - typer calls it so

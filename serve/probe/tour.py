@@ -56,6 +56,7 @@ _STATIC = (
     "/api/nodes",
 )
 _MOVING = (
+    "/api/health",
     "/api/healthz",
     "/healthz",
     "/api/readyz",
@@ -66,6 +67,13 @@ _MOVING = (
     "/api/log",
     "/api/log/checkpoint",
     "/.well-known/zeropoint/keys",
+    "/api/session",
+    "/api/users",
+    "/api/keys",
+    "/api/usage",
+    "/api/audit",
+    "/api/proposals",
+    "/api/proposals/stats",
 )
 
 Draw = Callable[[int], str]

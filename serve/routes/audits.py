@@ -6,7 +6,7 @@ from fastapi import APIRouter, Path
 
 from cluster.asking import answer
 from serve import schemas
-from serve.context import WHO, InContext
+from serve.context import Asker, InContext
 from serve.paging import Offset, PageLimit, next_offset
 
 router = APIRouter(prefix="/api", tags=["evidence"])
@@ -15,7 +15,9 @@ AuditId = Annotated[str, Path(pattern=r"^[0-9a-f]{12}$")]
 
 
 @router.post("/audits")
-async def request_audit(context: InContext, wanted: schemas.AuditRequest) -> schemas.AuditView:
+async def request_audit(
+    context: InContext, who: Asker, wanted: schemas.AuditRequest
+) -> schemas.AuditView:
     """Have windows of a sealed run trained again, on a node that did not train it if there is one.
 
     Its outcome is signed and logged. Who trusts nobody here runs `zpctl audit` instead.
@@ -26,7 +28,7 @@ async def request_audit(context: InContext, wanted: schemas.AuditRequest) -> sch
         "end": wanted.end,
         "everything": wanted.everything,
     }
-    view = await answer(context.manager.audit_run.remote(wanted.run_id, windows, WHO))
+    view = await answer(context.manager.audit_run.remote(wanted.run_id, windows, who))
     return schemas.AuditView.model_validate(view)
 
 
@@ -48,7 +50,9 @@ async def get_audit(context: InContext, audit_id: AuditId) -> schemas.AuditView:
 
 
 @router.post("/challenges")
-async def challenge(context: InContext, wanted: schemas.Challenge) -> schemas.ChallengeView:
+async def challenge(
+    context: InContext, who: Asker, wanted: schemas.Challenge
+) -> schemas.ChallengeView:
     """Have a recipe trained now, for a few steps, with a nonce that the service could not know.
 
     The signed records at `records` tell what came of it, and the pack at `evidence` is what the
@@ -61,7 +65,7 @@ async def challenge(context: InContext, wanted: schemas.Challenge) -> schemas.Ch
         "metric_every": 1,
     }
     request = {"recipe": wanted.recipe, "overrides": overrides}
-    view = await answer(context.manager.submit.remote(request, WHO, None))
+    view = await answer(context.manager.submit.remote(request, who, None))
     links = view["links"]
     return schemas.ChallengeView(
         run_id=view["run_id"],

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Path
 
 from cluster.asking import answer
 from serve import schemas
-from serve.context import WHO, InContext
+from serve.context import Asker, InContext
 from serve.paging import Offset, PageLimit, next_offset
 from trainers import recipes
 
@@ -22,17 +22,19 @@ async def list_datasets(context: InContext) -> schemas.DatasetList:
 
 
 @router.post("/datasets")
-async def add_dataset(context: InContext, request: schemas.DatasetRequest) -> schemas.Dossier:
+async def add_dataset(
+    context: InContext, who: Asker, request: schemas.DatasetRequest
+) -> schemas.Dossier:
     """Take in data of your own; its files are found by SHA-256, and nobody approved it yet."""
     entry = request.manifest.model_copy(update={"digests": request.name, "approved": None})
-    told = await answer(context.manager.add_dataset.remote(request.name, request.data, entry, WHO))
+    told = await answer(context.manager.add_dataset.remote(request.name, request.data, entry, who))
     return schemas.Dossier.model_validate(told)
 
 
 @router.post("/datasets/{name}/approve")
-async def approve_dataset(context: InContext, name: DatasetName) -> schemas.Dossier:
+async def approve_dataset(context: InContext, who: Asker, name: DatasetName) -> schemas.Dossier:
     """Approve exactly the bytes that a data set has now; 409 for a shipped one."""
-    told = await answer(context.manager.approve_dataset.remote(name, WHO))
+    told = await answer(context.manager.approve_dataset.remote(name, who))
     return schemas.Dossier.model_validate(told)
 
 
@@ -43,9 +45,9 @@ async def get_dataset(context: InContext, name: DatasetName) -> schemas.Dossier:
 
 
 @router.post("/datasets/{name}/fetch")
-async def fetch_dataset(context: InContext, name: DatasetName) -> schemas.DatasetView:
+async def fetch_dataset(context: InContext, who: Asker, name: DatasetName) -> schemas.DatasetView:
     """Start to fetch a data set and verify it; `GET /api/datasets` shows how far it is."""
-    view = await answer(context.manager.fetch_dataset.remote(name, WHO))
+    view = await answer(context.manager.fetch_dataset.remote(name, who))
     return schemas.DatasetView(dataset=view)
 
 

@@ -9,6 +9,8 @@ from fastapi.responses import Response
 
 from cluster.asking import answer
 from cluster.audit import STATUS
+from cluster.proposal_desk import KIND
+from evidence import canonical
 from evidence.errors import InvalidInput, RateLimited
 from serve.context import Context, InContext
 from serve.stream import EventStream, Feed, Pace, frames_of
@@ -22,6 +24,11 @@ RunIdQuery = Annotated[
 AfterQuery = Annotated[
     int | None, Query(ge=0, le=2**53 - 1, description="Sequence number, exclusive.")
 ]
+
+Choose = Callable[[dict[str, Any]], bool]
+
+_PROPOSALS = "proposals"
+"""Names the feed of proposals among those of runs, whose names are hex digits."""
 
 
 @router.get(
@@ -40,9 +47,7 @@ async def stream_training_events(
 ) -> Response:
     """Send events as they happen, each with its sequence number as id, from `after` on."""
     cursor = _cursor(after, last_event_id)
-    limit = context.settings.max_streams
-    if context.hub.streams >= limit:
-        raise RateLimited(f"{limit} streams are open, the limit max_streams", field="max_streams")
+    _require_room(context)
     state = None
     if run_id is None:
         last_seq = await answer(context.manager.audit_seq.remote())
@@ -51,10 +56,43 @@ async def stream_training_events(
         state, last_seq = view["status"], view["last_seq"]
         if view["sealed"] and cursor >= last_seq:
             return Response(status_code=204)
-    settings = context.settings
-    pace = Pace(settings.heartbeat_s, settings.send_timeout_s, settings.max_stream_bytes)
-    make = lambda: _feed(context, run_id, state, last_seq)  # noqa: E731
+    pace = _pace(context)
+    choose = _is_status if run_id is None else None
+    make = lambda: _feed(context, run_id, state, last_seq, choose=choose)  # noqa: E731
     return EventStream(lambda: _frames(context, run_id, make, cursor, pace), pace)
+
+
+@router.get(
+    "/proposals",
+    response_class=Response,
+    responses={200: {"content": {"text/event-stream": {}}}},
+)
+async def stream_proposal_events(
+    context: InContext,
+    after: AfterQuery = None,
+    last_event_id: Annotated[str | None, Header(max_length=20)] = None,
+) -> Response:
+    """Send an event `proposal` for each submission and each vote, from `after` on; it never ends.
+
+    Ids are sequence numbers of the audit journal.
+    """
+    cursor = _cursor(after, last_event_id)
+    _require_room(context)
+    last_seq = await answer(context.manager.audit_seq.remote())
+    pace = _pace(context)
+    make = lambda: _feed(context, None, None, last_seq, choose=_is_proposal)  # noqa: E731
+    return EventStream(lambda: _frames(context, _PROPOSALS, make, cursor, pace), pace)
+
+
+def _require_room(context: Context) -> None:
+    limit = context.settings.max_streams
+    if context.hub.streams >= limit:
+        raise RateLimited(f"{limit} streams are open, the limit max_streams", field="max_streams")
+
+
+def _pace(context: Context) -> Pace:
+    settings = context.settings
+    return Pace(settings.heartbeat_s, settings.send_timeout_s, settings.max_stream_bytes)
 
 
 @contextlib.asynccontextmanager
@@ -65,12 +103,24 @@ async def _frames(
         yield frames_of(feed, cursor, pace)
 
 
-def _feed(context: Context, run_id: str | None, state: str | None, last_seq: int) -> Feed:
+def _feed(
+    context: Context, run_id: str | None, state: str | None, last_seq: int, *, choose: Choose | None
+) -> Feed:
     async def read(after: int, limit: int, wait_s: float) -> list[bytes]:
-        return await answer(context.manager.events.remote(run_id, after, limit, wait_s))
+        lines = await answer(context.manager.events.remote(run_id, after, limit, wait_s))
+        return lines if run_id is not None else list(map(_without_origin, lines))
 
-    choose = _is_status if run_id is None else None
     return Feed(read, choose=choose, state=state, last_seq=last_seq)
+
+
+def _without_origin(line: bytes) -> bytes:
+    """Return a line of the audit journal without the address of who asked: streams are for all."""
+    record = canonical.decode_object(line)
+    return canonical.encode({k: v for k, v in record.items() if k not in {"origin", "key"}})
+
+
+def _is_proposal(record: dict[str, Any]) -> bool:
+    return record.get("kind") == KIND
 
 
 def _is_status(record: dict[str, Any]) -> bool:

@@ -9,6 +9,7 @@ from serve.context import InContext
 router = APIRouter(tags=["health"])
 
 
+@router.get("/api/health")
 @router.get("/api/healthz")
 @router.get("/healthz")
 async def healthz(context: InContext) -> schemas.Health:

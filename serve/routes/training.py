@@ -9,7 +9,7 @@ from cluster.asking import answer
 from evidence import digest
 from evidence.records import RunState
 from serve import schemas
-from serve.context import WHO, InContext
+from serve.context import Asker, InContext
 from serve.paging import Offset, PageLimit, next_offset
 
 router = APIRouter(prefix="/api/training", tags=["runs"])
@@ -54,10 +54,10 @@ RUN_REQUEST = {
 
 @router.post("/runs", openapi_extra=RUN_REQUEST)
 async def submit_run(
-    context: InContext, request: Annotated[dict[str, Any], Body()], key: Key = None
+    context: InContext, who: Asker, request: Annotated[dict[str, Any], Body()], key: Key = None
 ) -> schemas.RunView:
     """Take in a run: a recipe with overrides, or a full RunConfig."""
-    view = await answer(context.manager.submit.remote(request, WHO, key))
+    view = await answer(context.manager.submit.remote(request, who, key))
     return schemas.RunView.model_validate(view)
 
 
@@ -154,16 +154,16 @@ async def get_evidence(
 
 
 @router.post("/runs/{run_id}/cancel")
-async def cancel_run(context: InContext, run_id: RunId) -> schemas.RunView:
+async def cancel_run(context: InContext, who: Asker, run_id: RunId) -> schemas.RunView:
     """End a run for good and seal what it has; 409 if it has ended."""
-    view = await answer(context.manager.cancel.remote(run_id, WHO))
+    view = await answer(context.manager.cancel.remote(run_id, who))
     return schemas.RunView.model_validate(view)
 
 
 @router.post("/runs/{run_id}/resume")
-async def resume_run(context: InContext, run_id: RunId) -> schemas.RunView:
+async def resume_run(context: InContext, who: Asker, run_id: RunId) -> schemas.RunView:
     """Put an interrupted or failed run back into the queue; 409 otherwise."""
-    view = await answer(context.manager.resume.remote(run_id, WHO))
+    view = await answer(context.manager.resume.remote(run_id, who))
     return schemas.RunView.model_validate(view)
 
 
@@ -177,10 +177,12 @@ async def predict(
 
 
 @router.post("/collect")
-async def collect(context: InContext, request: schemas.CollectRequest) -> schemas.CollectResponse:
+async def collect(
+    context: InContext, who: Asker, request: schemas.CollectRequest
+) -> schemas.CollectResponse:
     """Delete ended runs beyond a policy; each leaves a tombstone with its seal's digest."""
     policy = request.model_dump(exclude={"dry_run"})
-    deleted = await answer(context.manager.collect.remote(policy, WHO, request.dry_run))
+    deleted = await answer(context.manager.collect.remote(policy, who, request.dry_run))
     return schemas.CollectResponse(deleted=deleted, dry_run=request.dry_run)
 
 

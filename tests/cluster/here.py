@@ -250,7 +250,12 @@ async def nobody_audits(order: Order) -> dict[str, Any]:
 async def killed(manager: Manager) -> None:
     """End the manager's tasks and close its files; trainers live on."""
     scheduler = {manager._scheduler} if manager._scheduler else set()
-    tasks = {*manager._supervisors.values(), *manager._mending, *scheduler}
+    tasks = {
+        *manager._supervisors.values(),
+        *manager._mending,
+        *manager._witnessing.values(),
+        *scheduler,
+    }
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -55,6 +55,7 @@ def test_an_honest_pack_passes(pack: Path) -> None:
         "model.rebuilt",
         "log.consistency",
         "log.witnesses",
+        "log.beginning",
         "governance.verdict",  # format 2
     ]
 
@@ -290,7 +291,7 @@ def test_trusted_witnesses_must_have_cosigned(pack: Path, tmp_path: Path) -> Non
     assert failed(judge(pack, known_log=known)) == ["log.witnesses"]
     path = PackPaths(pack).seal_tree_head
     parsed = note.Note.parse(path.read_bytes())
-    line = cosignature.cosign(parsed.text, witness, time_s=1_700_000_000)
+    line = cosignature.cosign(parsed.text, witness, time_s=int(small.Watch.now.timestamp()))
     path.write_bytes(path.read_bytes() + line.text.encode())
     report = judge(pack, known_log=known, required=["log.witnesses"])
     assert report.verdict is Verdict.PASSED

@@ -93,7 +93,7 @@ def test_the_verdict_is_signed_before_the_commitment_which_names_it(tmp_path: Pa
     run(test)
 
 
-def test_the_pack_has_the_verdict_and_check_20_passes(tmp_path: Path) -> None:
+def test_the_pack_has_the_verdict_and_check_21_passes(tmp_path: Path) -> None:
     async def test() -> None:
         async with managed(tmp_path, Here(here.committed)) as manager:
             run_id = await submit(manager)

@@ -1,4 +1,4 @@
-"""Packs of format 3 with a fraud in their verdicts: check 20 finds each."""
+"""Packs of format 3 with a fraud in their verdicts: check 21 finds each."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -11,8 +11,9 @@ from serve import app
 from serve.client import Client
 from serve.local import LocalService
 from tests.docs.tables import DOCS
+from tests.governance.proposing import ETHICS
 
-_ROUTE = re.compile(r"`((?:GET|POST) /[^` ]*)`")
+_ROUTE = re.compile(r"`((?:GET|POST|PATCH|DELETE) /[^` ]*)`")
 _SETUP = 5
 _CONFLICTS = ("/cancel", "/resume")
 
@@ -40,6 +41,8 @@ def test_every_route_has_an_example() -> None:
     for name in ("mnist", "notes"):
         calls = calls.replace(f"datasets/{name}", "datasets/{name}")
     calls = calls.replace("$AUDIT", "{audit_id}")
+    calls = calls.replace("$KEY", "{key_id}").replace("users/alice", "users/{name}")
+    calls = calls.replace("$PROPOSAL", "{proposal_id}")
     calls = calls.replace("/entries/000.p/1", "/{path}")
     missing = [
         route
@@ -61,7 +64,8 @@ def test_the_examples_run_as_they_stand(
         "curl() { command curl -sS -w '\\nstatus %{http_code}\\n' \"$@\"; }",
         f"URL={service.url}; TOKEN=$(cat {service.token_file})",
         'auth="authorization: Bearer $TOKEN"; json="content-type: application/json"',
-        f"RUN={run_id}; AUDIT={client.audit(run_id, windows=1)['audit_id']}",
+        f"RUN={run_id}; AUDIT={client.audit(run_id, windows=1)['audit_id']}; KEY={_key(client)}",
+        f"PROPOSAL={_proposal(client, run_id)}",
         *_examples(),
     ]
     done = subprocess.run(
@@ -69,6 +73,7 @@ def test_the_examples_run_as_they_stand(
         cwd=tmp_path,
         capture_output=True,
         text=True,
+        errors="replace",  # a tile is bytes
         timeout=300,
         check=False,
     )
@@ -76,6 +81,23 @@ def test_the_examples_run_as_they_stand(
     statuses = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("status ")]
     answered = dict(zip(_examples(), statuses, strict=True))
     assert {call: status for call, status in answered.items() if status not in _fits(call)} == {}
+
+
+def _proposal(client: Client, run_id: str) -> str:
+    """Return the id of a proposal of another account than the owner."""
+    client.add_user("drafter", role="operator")
+    token = client.add_key("drafter", days=1)["token"]
+    written = {
+        "title": "Train it again", "summary": "The same once more.", "change_type": "patch",
+        "from_run": run_id, "ethics": ETHICS,
+    }  # fmt: skip
+    with Client(client.url, token=token) as drafter:
+        return str(drafter.propose(written)["proposal_id"])
+
+
+def _key(client: Client) -> str:
+    client.add_user("docs", role="viewer")
+    return str(client.add_key("docs", days=1)["key_id"])
 
 
 def _fits(call: str) -> set[str]:

@@ -21,7 +21,6 @@ from evidence import seed as seeds
 from evidence.archive import open_pack
 from evidence.binding import Commitment
 from evidence.clock import utc_now
-from evidence.log import tiles
 from evidence.pack import PackPaths
 from evidence.records import CHECKPOINT_FILES, Checkpoint, Metric, TrainingEvent
 from evidence.report import Report, Result
@@ -161,12 +160,6 @@ def retell(
 def edit(path: Path, **fields: Any) -> None:
     """Change fields of a JSON file."""
     path.write_bytes(canonical.encode({**canonical.decode_object(path.read_bytes()), **fields}))
-
-
-def entries_of(notary: Notary) -> list[bytes]:
-    """Return the entries of a log of fewer than 256, as whoever reads it gets them."""
-    path = f"tile/entries/000.p/{notary.log_view()['size']}"
-    return tiles.split_bundle(notary.tile(path), name=path)
 
 
 def second_log(home: Path, again: Path) -> Notary:

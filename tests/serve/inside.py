@@ -17,11 +17,13 @@ from cluster.devices import DeviceBoard
 from cluster.manager import Manager
 from cluster.manager_actor import ManagerActor
 from cluster.placement import Node
+from governance.account_reader import FILE, AccountReader
 from serve import app
 from serve.context import Context
-from serve.guard import LOOPBACK_HOSTS, Access, Guard, same_token
+from serve.guard import LOOPBACK_HOSTS, Access, Guard
 from serve.readiness import Readiness
 from tests.cluster.here import Here, managed
+from tests.cluster.small import Watch
 from trainers.config import DeviceName
 
 TOKEN = "a-token-for-tests"  # noqa: S105 - of no service
@@ -81,14 +83,27 @@ async def application(
             settings=manager.settings.model_copy(update=settings),
             manager=Handle(manager, cluster),  # type: ignore[arg-type]  # see its docstring
             readiness=Readiness(manager.settings, "c" * 40, app.routes()),
+            accounts=reader(home),
         )
-        yield guarded(app.create_app(context)), manager
+        yield guarded(app.create_app(context), accounts=context.accounts), manager
         await cluster.close()
 
 
-def guarded(behind: ASGIApp, *, max_body_bytes: int = MOST_BYTES) -> Guard:
+def reader(home: Path) -> AccountReader:
+    """Return what knows TOKEN as the owner's, and the accounts of a home."""
+    return AccountReader(home / "keys" / FILE, owner_token=TOKEN, clock=Watch())
+
+
+def guarded(
+    behind: ASGIApp, *, max_body_bytes: int = MOST_BYTES, accounts: AccountReader | None = None
+) -> Guard:
     """Return an application behind a guard that knows TOKEN."""
-    access = Access(hosts=LOOPBACK_HOSTS, is_token=same_token(TOKEN), max_body_bytes=max_body_bytes)
+    access = Access(
+        hosts=LOOPBACK_HOSTS,
+        accounts=accounts or reader(Path("/nonexistent")),
+        role_of=app.role_of(),
+        max_body_bytes=max_body_bytes,
+    )
     return Guard(behind, access)
 
 

@@ -23,6 +23,7 @@ from serve.honesty.scan import SHIPPED, Finding, Scan
 from serve.readiness import Readiness, Scope
 from serve.routes import health as health_routes
 from serve.schemas import Health
+from tests.serve import inside
 from trainers import devices, recipes
 from trainers.provenance import REPOSITORY
 
@@ -53,6 +54,7 @@ def known(**changes: Any) -> dict[str, Any]:
         "key_id": "k",
         "audit_seq": 1,
         "datasets": [dataset("absent", None)],
+        "phase": "stage1",
         "canary": {"state": "passed", "detail": "a test"},
     }
     return {**base, **changes}
@@ -365,7 +367,8 @@ def test_the_files_are_read_once(tmp_path: Path) -> None:
 def get(path: str, **options: Any) -> Response:
     application = FastAPI()
     application.include_router(health_routes.router)
-    application.state.context = Context(Settings(), answers(), ready(**options))
+    accounts = inside.reader(Path("/nonexistent"))
+    application.state.context = Context(Settings(), answers(), ready(**options), accounts)
 
     async def ask() -> Response:
         transport = ASGITransport(application)

@@ -1,7 +1,6 @@
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +18,11 @@ def commands() -> dict[str, Any]:
     loaded = {name: program.load(name) for name in program.COMMANDS}
     summaries = {name: summary for name, (_, summary) in program.COMMANDS.items()}
     group = typer.main.get_group(app.build(summaries, loaded))
-    return dict(_flat(group))
-
-
-def _flat(group: Any, above: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield each command by its name, those of groups as `data scan`."""
+    found: dict[str, Any] = {}
     for name, command in group.commands.items():
-        if hasattr(command, "commands"):
-            yield from _flat(command, f"{above}{name} ")
-        else:
-            yield f"{above}{name}", command
+        below = getattr(command, "commands", {})
+        found |= {f"{name} {sub}": one for sub, one in below.items()} or {name: command}
+    return found
 
 
 def test_the_document_lists_every_command_and_option() -> None:

@@ -106,10 +106,10 @@ def test_a_run_verifies_by_its_id_with_all_checks(
 ) -> None:
     report = document(service, "verify", trained["run_id"])
     unmade = [check["id"] for check in report["checks"] if check["result"] != "passed"]
-    assert unmade == ["log.witnesses"]
+    assert unmade == ["log.witnesses", "log.beginning"]
     text = run(service, "verify", trained["run_id"]).stdout
     assert max(map(len, text.splitlines())) <= 80
-    assert "PASSED, 18 of 20 checks" in text
+    assert "PASSED, 19 of 21 checks" in text
 
 
 def test_a_changed_pack_fails_verification(
@@ -199,6 +199,15 @@ def test_tables_fit_and_lists_are_documents(service: LocalService, trained: dict
     assert trained["run_id"] in {one["run_id"] for one in document(service, "models")["models"]}
     assert {one["name"] for one in document(service, "datasets")["datasets"]} >= {"mnist"}
     assert document(service, "doctor")["good"] is True
+
+
+@pytest.mark.usefixtures("trained")
+def test_the_log_is_read_and_tells_no_run_twice(service: LocalService) -> None:
+    told = document(service, "log", "--read")
+    assert told["doubles"] == []
+    assert told["size"] >= 3
+    text = run(service, "log", "--read").stdout
+    assert "all entries, the tree that was signed; 0 told twice" in text
 
 
 def test_logs_tell_the_states_in_order(service: LocalService, trained: dict[str, Any]) -> None:
