@@ -20,7 +20,7 @@ from cluster.registry import Registry
 from cluster.settings import Settings
 from evidence import canonical, digest
 from evidence.clock import Clock
-from evidence.errors import Conflict, NotFound, ServiceError, Unavailable
+from evidence.errors import Conflict, ServiceError, Unavailable
 from evidence.keyring import read_history
 from evidence.log.note import Verifier
 from governance.accounts import Caller
@@ -31,7 +31,6 @@ from governance.review.assessment import Ask
 from governance.review.facts import ProbeFacts, ReplayFacts, RunFacts, Subject
 from governance.review.rules import Checked
 from governance.review.verdict import Review, conclude
-from trainers.data import catalog
 
 Replay = Callable[[str], Awaitable[ReplayFacts]]
 """Does a window of a run again."""
@@ -51,6 +50,9 @@ class PolicyWord:
 
 Policy = Callable[[Proposal], Awaitable[PolicyWord]]
 
+Digests = Callable[[str], dict[str, str] | None]
+"""Returns the SHA-256 of each file of a data set as the service has it; None where it has none."""
+
 
 class Reviewer:
     """The reviewer that is built in.
@@ -62,6 +64,7 @@ class Reviewer:
         notary: Whose keys and log evidence must be of.
         replay: Does a window of a run again.
         policy: Asks the data policy.
+        digests: Tells the bytes of a data set.
         commit: Of the code that runs; None if it cannot be known.
         ask: Asks a language model; None where none is configured.
         clock: The present.
@@ -76,6 +79,7 @@ class Reviewer:
         notary: Notary,
         replay: Replay,
         policy: Policy,
+        digests: Digests,
         commit: str | None,
         ask: Ask | None,
         clock: Clock,
@@ -86,6 +90,7 @@ class Reviewer:
         self._notary = notary
         self._replay = replay
         self._policy = policy
+        self._digests = digests
         self._commit = commit
         self._ask = ask
         self._clock = clock
@@ -144,7 +149,7 @@ class Reviewer:
             replays=tuple(replays),
             denials=said.denials,
             policy_silent=silent,
-            known_digests=_known_digests(proposal.training.dataset),
+            known_digests=self._digests(proposal.training.dataset),
             holds_personal_data=said.holds_personal_data,
             architectures=self._settings.limits.architectures,
             superseded=self._superseded(proposal),
@@ -191,11 +196,3 @@ def _probe_in(path: Path, sha256: str) -> ProbeFacts | None:
         return None
     report = canonical.decode_object(data)
     return ProbeFacts(str(report["verdict"]), report["facts"]["service_commit"])
-
-
-def _known_digests(dataset: str) -> dict[str, str] | None:
-    try:
-        files = catalog.entry(dataset).files
-    except NotFound:
-        return None
-    return {name: file.sha256 for name, file in files.items()}
