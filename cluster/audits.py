@@ -17,6 +17,7 @@ import structlog
 from cluster.audit import AuditJournal, Who
 from cluster.notary import Notary
 from cluster.placement import Node, Place, Taken, Wait, choose
+from cluster.pulse import Pulse
 from cluster.run_folder import RunFolder
 from evidence import canonical, digest, files
 from evidence.clock import Clock, timestamp
@@ -33,6 +34,8 @@ MOST_LIVE = 20
 
 MOST_KEPT = 1_000
 """Audits that are listed; older files stay on the disk."""
+
+_LOOK_S = 5.0
 
 _ID = re.compile(r"[0-9a-f]{12}")
 _QUEUED, _RUNNING, _DONE, _FAILED = "queued", "running", "done", "failed"
@@ -78,6 +81,7 @@ class AuditDesk:
         self.places: dict[str, Place] = {}
         """Where audits run; they hold slots as trainers do."""
         self._tasks: set[asyncio.Task[None]] = set()
+        self._moved = Pulse()
         self._read()
 
     def _read(self) -> None:
@@ -137,6 +141,16 @@ class AuditDesk:
         if audit_id not in self._views:
             raise NotFound(f"there is no audit {audit_id[:40]}", field="audit_id", found=audit_id)
         return self._views[audit_id]
+
+    async def ended(self, audit_id: str) -> dict[str, Any]:
+        """Return an audit as soon as it is done or has failed.
+
+        Raises:
+            NotFound: There is none of that id.
+        """
+        while self.view(audit_id)["status"] in (_QUEUED, _RUNNING):
+            await self._moved.wait(_LOOK_S)
+        return self.view(audit_id)
 
     @property
     def is_waiting(self) -> bool:
@@ -223,6 +237,7 @@ class AuditDesk:
         view = {**self._views.get(audit_id, {}), "audit_id": audit_id, **changes}
         files.write_atomic(self._folder / f"{audit_id}.json", canonical.encode(view))
         self._views[audit_id] = view
+        self._moved.fire()
 
     def _now(self) -> str:
         return timestamp(self._clock())

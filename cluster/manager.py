@@ -18,8 +18,10 @@ from cluster.anchor import JournalAnchor
 from cluster.audit import AuditJournal, Who
 from cluster.audits import AuditDesk, Work
 from cluster.datasets import DatasetShelf
+from cluster.gatekeeper import Gatekeeper, Unready, refusal
 from cluster.launching import Launcher, require_ray_train
 from cluster.limits import require_space, require_within
+from cluster.model_call import asker
 from cluster.notary import Notary
 from cluster.placement import Node, Place, Wait, choose, reservation
 from cluster.proposal_desk import ProposalDesk
@@ -27,16 +29,28 @@ from cluster.pulse import Pulse
 from cluster.registry import Registry
 from cluster.retention import Held, Retention
 from cluster.retention import choose as choose_expired
+from cluster.reviewing import PolicyWord, Reviewer
 from cluster.run_folder import RunFolder, folder_bytes
 from cluster.sealing import keep_beginning, seal_run, witness_beginning
 from cluster.settings import Settings
 from cluster.states import RESUMABLE, advance
 from cluster.supervision import Ending, NodeLost, Supervisor
 from evidence.clock import Clock, moment, utc_now
-from evidence.errors import Conflict, RateLimited, StorageFull
+from evidence.errors import (
+    Conflict,
+    PolicyUnreadable,
+    RateLimited,
+    ServiceError,
+    StorageFull,
+)
 from evidence.records import Beginning, Checkpoint, Fault, Placement, RunState, TrainingEvent
+from evidence.verdict import Outcome
+from governance.proposals.book import REVIEWER
+from governance.proposals.schema import Proposal
+from governance.review.facts import ReplayFacts
 from trainers import recipes
-from trainers.config import DeviceName
+from trainers.config import MIN_CHECKPOINTS, DeviceName
+from trainers.provenance import describe_code
 
 log = structlog.get_logger()
 
@@ -87,6 +101,11 @@ class Manager:
             clock=clock,
         )
         self.shelf = DatasetShelf(settings, self.audit)
+        self.gate = Gatekeeper(
+            settings, self.shelf, notary, self.audit, clock=clock, ready=self._look_at_queue
+        )
+        self.gate.approvals = self.proposals.approvals
+        self.proposals.own = self.shelf.library.own
         self.audits = AuditDesk(
             settings.home / "audits",
             notary=notary,
@@ -103,6 +122,20 @@ class Manager:
         self._count = count
         self._launcher = launcher
         self.notary = notary
+        self.reviewer = Reviewer(
+            settings,
+            desk=self.proposals,
+            registry=self.registry,
+            notary=notary,
+            replay=self._replay,
+            policy=self._policy_word,
+            digests=self._digests_of,
+            commit=describe_code()["commit"],
+            ask=asker(settings.reviewer_url, key_file=settings.reviewer_key)
+            if settings.reviewer_url
+            else None,
+            clock=clock,
+        )
         self._supervisor = Supervisor(
             launcher,
             require_data=self._require_data,
@@ -182,17 +215,24 @@ class Manager:
             ConfigError: The request is no config, or over a limit.
             NotInstalled: It asks for several workers, and Ray Train is not here.
             Conflict: The key was used with another config.
+            PolicyDenied: The data gate denies it.
+            ApprovalNeeded: The data gate wants a proposal that it does not cite.
+            PolicyUnreadable: The data policy cannot be read.
             RateLimited: The queue is full, or the caller's quota is used up; a run that its key
                 finds is returned nevertheless.
             StorageFull: The disk is nearly full; as above.
         """
-        config = recipes.resolve(request)
+        config = recipes.resolve(request, own=self.shelf.library.own)
         if config.workers > 1:
             require_ray_train()
         earlier = self.registry.of_key(idempotency_key, config)
         if earlier is not None:
             return self.view(earlier.run_id)
         require_within(config, self.settings.limits)
+        await self.gate.at_the_door(config, who=who)
+        earlier = self.registry.of_key(idempotency_key, config)  # the same may have come meanwhile
+        if earlier is not None:
+            return self.view(earlier.run_id)
         require_space(self.settings.runs_root, self.settings.limits)
         self.accounts.require_quota(who, steps=config.steps)
         counts = self.registry.count()
@@ -238,6 +278,7 @@ class Manager:
 
         Raises:
             Conflict: The run is in another state.
+            PolicyDenied, ApprovalNeeded, PolicyUnreadable: As for `submit`.
         """
         folder = self.registry.folder(run_id)
         if folder.summary.state not in RESUMABLE:
@@ -248,6 +289,7 @@ class Manager:
                 expected="interrupted or failed",
                 found=folder.summary.state,
             )
+        await self.gate.at_the_door(folder.config, who=who)
         await self._move(folder, RunState.QUEUED, f"resumed by {who}", who=who)
         self._queue_pulse.fire()
         return self.view(run_id)
@@ -265,6 +307,35 @@ class Manager:
         view = self.audits.submit(self.registry.folder(run_id), windows, who=who)
         self._queue_pulse.fire()
         return view
+
+    async def _replay(self, run_id: str) -> ReplayFacts:
+        """Do a window of a run again, as any audit, and return what came of it."""
+        window = {"count": 1, "begin": None, "end": None, "everything": False}
+        view = await self.audit_run(run_id, window, who=REVIEWER)
+        done = await self.audits.ended(view["audit_id"])
+        report = done["report"] or {"verdict": "cannot_tell"}
+        told = f"audit {done['audit_id']}: {done['reason']}"
+        return ReplayFacts(run_id, report["verdict"], told[:300])
+
+    async def _policy_word(self, proposal: Proposal) -> PolicyWord:
+        """Ask the data gate about a run of what is proposed; that it needs a proposal is fine."""
+        training = proposal.training
+        asked = {
+            "dataset": training.dataset,
+            "model": {"architecture": training.model},
+            "steps": max(training.steps, MIN_CHECKPOINTS),
+            "device": training.device or "auto",
+        }
+        config = recipes.resolve(asked, own=self.shelf.library.own)
+        decision, holds_personal_data = await self.gate.word_on(config)
+        denials = [
+            f"{rule.rule}: {rule.detail}" for rule in decision.fired if rule.outcome is Outcome.DENY
+        ]
+        return PolicyWord(tuple(denials), holds_personal_data)
+
+    def _digests_of(self, dataset: str) -> dict[str, str] | None:
+        dossier = self.shelf.library.dossier(dataset)
+        return None if dossier is None else dossier.digests
 
     # -- what trainers say ---------------------------------------------------------------------
 
@@ -425,8 +496,7 @@ class Manager:
                 continue
             decision = self._decide(folder, nodes)
             if isinstance(decision, Place) and folder.config.device not in blocked:
-                self._waiting.pop(folder.run_id, None)
-                await self._launch(folder, decision)
+                await self._clear_and_launch(folder, decision)
                 continue
             if not (isinstance(decision, Wait) and decision.is_alone):
                 blocked.add(folder.config.device)
@@ -461,6 +531,38 @@ class Manager:
             taken=self._taken(),
             pinned_device=_device(earlier) if earlier else None,
         )
+
+    async def _clear_and_launch(self, folder: RunFolder, place: Place) -> None:
+        """Place a run that the data gate lets through; one that it does not has failed."""
+        try:
+            answer = await self.gate.before_placement(folder, device=place.device)
+            if isinstance(answer, Unready):
+                self._waiting[folder.run_id] = answer.reason
+                return
+            decision, verdict = answer
+            if folder.summary.state is not RunState.QUEUED:  # cancelled meanwhile
+                return
+            self.gate.enter(folder, verdict)
+        except (PolicyUnreadable, StorageFull) as error:  # until that is mended, no run begins
+            self._waiting[folder.run_id] = error.detail
+            return
+        except ServiceError as error:
+            await self._refuse(folder, error)
+            return
+        self._waiting.pop(folder.run_id, None)
+        if decision.outcome is Outcome.ALLOW:
+            await self._launch(folder, place)
+        else:
+            await self._refuse(folder, refusal(decision))
+
+    async def _refuse(self, folder: RunFolder, error: ServiceError) -> None:
+        self._waiting.pop(folder.run_id, None)
+        self._count("error", error.code)
+        fault = Fault(code=error.code, detail=error.detail[:4000])
+        await self._move(folder, RunState.FAILED, error.detail, error=fault)
+
+    def _look_at_queue(self) -> None:
+        self._queue_pulse.fire()
 
     async def _launch(self, folder: RunFolder, place: Place) -> None:
         self._places[folder.run_id] = place

@@ -40,6 +40,13 @@ class ProposalMethods:
         return self._manager.proposals.vote(proposal_id, **vote, who=who)
 
     @ray.method
+    async def validate(self, proposal_id: str, who: Caller) -> dict[str, Any]:
+        """Have the built-in reviewer look at a proposal and record its vote."""
+        await self._begin()
+        review = self._manager.reviewer.validate(proposal_id, who=who)
+        return await self._manager.carry_through(review)
+
+    @ray.method
     async def proposal(self, proposal_id: str) -> dict[str, Any]:
         """Return one proposal."""
         await self._begin()

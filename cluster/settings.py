@@ -21,7 +21,7 @@ _OF_PROCESSES = frozenset({"ZEROPOINT_SERVICE_ID", "ZEROPOINT_ROLE"})
 """Variables that the service gives its own processes; they are no settings."""
 _UNPREFIXED = {"evidence_root": "EVIDENCE_ROOT", "mocks_disabled": "MOCKS_DISABLED"}
 
-_OTHER_PATHS = ("home", "tls_certificate", "tls_key", "witnesses")
+_OTHER_PATHS = ("home", "tls_certificate", "tls_key", "witnesses", "reviewer_key", "policy")
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -111,10 +111,19 @@ class Settings(BaseModel):
     shuffled labels."""
     witnesses: Path | None = None
     """File with a line `VERIFIER_KEY URL` for each witness that is asked to cosign the log."""
+    policy: Path | None = None
+    """TOML file with the data policy; the shipped one (governance/policy.toml) if it is not set."""
     session_s: Annotated[int, Field(ge=60, le=30 * 86400)] = 12 * 3600
     """Seconds after which a browser has to sign in again."""
     max_sign_ins: Count = 10
     """Attempts to sign in that may fail from one address within a minute."""
+    reviewer_url: str = ""
+    """Base address of an OpenAI-compatible endpoint that the reviewer of proposals asks; it can
+    lower a verdict, never raise one. Empty asks none."""
+    reviewer_model: Annotated[str, Field(max_length=100)] = ""
+    """Name of the model there."""
+    reviewer_key: Path | None = None
+    """File with the key that the endpoint wants."""
     approval_days: Annotated[int, Field(ge=1, le=3650)] = 30
     """Days for which an accepted proposal allows what it is about."""
     proposal_file_bytes: Annotated[int, Field(ge=1024)] = 4 << 20

@@ -24,6 +24,7 @@ from evidence.errors import ServiceError, Unavailable, of_code
 from evidence.records import EventKind
 
 _TIMEOUT = httpx.Timeout(30.0, connect=5.0)
+_REVIEW_S = 1800.0
 _SILENCE_S = 30.0
 _RECONNECT_S = 0.5
 _CHUNK_BYTES = 1 << 16
@@ -189,6 +190,18 @@ class Client:
         """Return the data sets."""
         return self._json("GET", "/api/datasets")
 
+    def dataset(self, name: str) -> Json:
+        """Return all that is known of a data set."""
+        return self._json("GET", f"/api/datasets/{name}")
+
+    def add_dataset(self, request: Mapping[str, Any]) -> Json:
+        """Take in a data set of your own."""
+        return self._json("POST", "/api/datasets", json=dict(request))
+
+    def approve_dataset(self, name: str) -> Json:
+        """Approve the bytes of a data set."""
+        return self._json("POST", f"/api/datasets/{name}/approve")
+
     def fetch_dataset(self, name: str) -> Json:
         """Start to fetch a data set."""
         return self._json("POST", f"/api/datasets/{name}/fetch")
@@ -335,6 +348,11 @@ class Client:
         """Record a vote: `pass` or `fail`."""
         given = {"side": side, "verdict": verdict, "reasons": list(reasons)}
         return self._json("POST", f"/api/proposals/{proposal_id}/consensus", json=given)
+
+    def validate(self, proposal_id: str) -> Json:
+        """Have the built-in reviewer look at a proposal and record its vote; takes a while."""
+        path = f"/api/proposals/{proposal_id}/validate"
+        return self._json("POST", path, timeout=_REVIEW_S)
 
     # -- streams -------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ import typer
 from evidence.errors import InvalidInput
 from governance.proposals.consensus import State
 from governance.proposals.schema import Answer, ChangeType, Harm, Side, Verdict
-from serve.cli import app, connection, documents, live, options, render, requests
+from serve.cli import app, connection, documents, live, options, phases, render, requests
 from serve.cli.options import ExitCode, JsonOption, Options, RunArgument
 from serve.cli.render import Column
 
@@ -138,6 +138,27 @@ def vote(
     with connection.connect(given) as client:
         view = client.vote(proposal, verdict, reason, side=side)
     return _tell(given, view, json=json)
+
+
+@group.command("validate")
+def validate(
+    context: typer.Context, proposal: ProposalArgument, *, json: JsonOption = False
+) -> int:
+    """Have the built-in reviewer look at a proposal and record the AI vote.
+
+    It verifies the cited evidence and does a window of it again. Exits with 1 if its verdict is
+    fail.
+    """
+    given = options.of(context)
+    with (
+        connection.connect(given) as client,
+        phases.phase(given.terminal, "review", "verifying evidence, doing a window again") as this,
+    ):
+        view = client.validate(proposal)
+        verdict = view["history"][-1]["verdict"]
+        this.done = f"the reviewer says {verdict}"
+    _tell(given, view, json=json)
+    return ExitCode.GOOD if verdict == Verdict.PASS else ExitCode.FAILED
 
 
 @group.command("stats")

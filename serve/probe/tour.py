@@ -12,6 +12,7 @@ from evidence import canonical
 from evidence.errors import InvalidInput, ServiceError, Unauthenticated, Unavailable
 from evidence.log.tree_head import SignedTreeHead
 from evidence.pack import SEAL_INCLUSION, SEAL_TREE_HEAD
+from governance.proposals.schema import Harm
 from serve.probe.capture import Exchange, Stopwatch
 from serve.probe.events import Arrival
 from serve.probe.finding import CannotTell
@@ -123,6 +124,7 @@ class Tour:
                 self._collect(run)
         if audit_id:
             self._await_audit(audit_id)
+        self._propose()
         self.seen.after = {route: self.wire.get(route) for route in (*_STATIC, *_MOVING)}
         self.seen.again = {route: self.wire.get(route) for route in _STATIC}
         self._ask_the_log()
@@ -303,6 +305,25 @@ class Tour:
                 return
             self.wait(_RETRY_S)
 
+    def _propose(self) -> None:
+        """Propose what the first run did, once more, and leave it open: nobody votes on it."""
+        none = {"answer": "none", "note": ""}
+        written = {
+            "title": f"Probe {self.draw(4)}",
+            "summary": "Made by a probe of this service; it changes nothing.",
+            "change_type": "research",
+            "from_run": self.seen.runs[FIRST].run_id or self.draw(6),
+            "ethics": {
+                "compliance_score": 0.0,
+                "bias_assessment": "A probe assesses nothing.",
+                "harms": {harm.value: none for harm in Harm},
+            },
+        }
+        proposal_id = _id_in(self.wire.post("/api/proposals", written), "proposal_id")
+        if proposal_id:
+            self.wire.get("/api/proposals/{proposal_id}", proposal_id=proposal_id)
+            self.wire.stream_proposals(until=lambda _: True)
+
     # -- the log -------------------------------------------------------------------------------
 
     def _ask_the_log(self) -> None:
@@ -339,7 +360,7 @@ def _field(exchange: Exchange, name: str) -> Any:
 def _id_in(answer: Exchange, name: str) -> str:
     """Return an id that an answer names; empty where it names none that fits a path."""
     value = _field(answer, name)
-    return value if isinstance(value, str) and value.isalnum() else ""
+    return value if isinstance(value, str) and value.replace("-", "").isalnum() else ""
 
 
 def _size_of(tree_head: bytes) -> int:

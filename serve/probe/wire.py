@@ -11,6 +11,7 @@ from serve.probe.capture import Captures, Exchange, Request, Stopwatch
 from serve.probe.events import Arrival, arrivals
 
 EVENTS = "/api/events/training"
+PROPOSAL_EVENTS = "/api/events/proposals"
 """Route of the event streams."""
 
 MAX_BODY_BYTES = 1 << 30
@@ -68,17 +69,26 @@ class Wire:
         return self._send(Request("POST", route, _target(route, {}, parts), sent, data))
 
     def stream(self, run_id: str, *, after: str = "", until: Until) -> Exchange:
-        """Read an event stream to its end, or until an event; its events come with the answer.
+        """Read the event stream of a run to its end, or until an event; events come with it.
 
         Args:
             run_id: A run.
             after: `Last-Event-ID`; empty sends none.
             until: Whether to leave it behind an event; may act on what it is told.
         """
+        return self._stream(EVENTS, {"run_id": run_id}, after=after, until=until)
+
+    def stream_proposals(self, *, until: Until) -> Exchange:
+        """Read the event stream of proposals until an event."""
+        return self._stream(PROPOSAL_EVENTS, {}, after="", until=until)
+
+    def _stream(
+        self, route: str, query: Mapping[str, str], *, after: str, until: Until
+    ) -> Exchange:
         headers = {**self._headers, "accept": "text/event-stream"}
         headers |= {"last-event-id": after} if after else {}
-        target = _target(EVENTS, {"run_id": run_id}, {})
-        return self._send(Request("GET", EVENTS, target, headers), until=until)
+        target = _target(route, query, {})
+        return self._send(Request("GET", route, target, headers), until=until)
 
     def _send(self, request: Request, *, until: Until | None = None) -> Exchange:
         number, file = self.captures.next_name(request)

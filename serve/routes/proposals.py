@@ -79,3 +79,14 @@ async def vote(
         context.manager.vote.remote(proposal_id, given.model_dump(mode="json"), who)
     )
     return schemas.ProposalView.model_validate(view)
+
+
+@router.post("/{proposal_id}/validate")
+async def validate(context: InContext, who: Asker, proposal_id: ProposalId) -> schemas.ProposalView:
+    """Have the built-in reviewer look at a proposal and record the AI vote; it takes a while.
+
+    It verifies the cited evidence, does a window again, and asks the data policy; 503 where it
+    cannot tell, and then there is no vote.
+    """
+    view = await answer(context.manager.validate.remote(proposal_id, who))
+    return schemas.ProposalView.model_validate(view)

@@ -39,6 +39,9 @@ OTHER: dict[str, Any] = {
     "kernel_library": "openblas",
     "session_s": 600,
     "max_sign_ins": 3,
+    "reviewer_url": "http://127.0.0.1:1/v1",
+    "reviewer_model": "some",
+    "reviewer_key": Path("/etc/reviewer-key"),
     "approval_days": 7,
     "proposal_file_bytes": 2048,
     "proposal_backups": 2,
@@ -47,6 +50,7 @@ OTHER: dict[str, Any] = {
     "max_pack_bytes": 8192,
     "canary": 0,
     "witnesses": Path("/srv/witnesses.txt"),
+    "policy": Path("/srv/policy.toml"),
 }
 OTHER_LIMITS: dict[str, Any] = {
     "max_steps": 11,

@@ -9,6 +9,7 @@ import json
 import re
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar, Self
@@ -328,6 +329,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         asked = self._asked()
+        if asked.path == "/api/events/proposals":
+            self._stream(lambda write: [write(as_frame(e)) for e in self.impostor.loot.proposals])
+            return
         if asked.path != "/api/events/training":
             self._send(self.impostor.answer(asked))
             return
@@ -335,7 +339,7 @@ class _Handler(BaseHTTPRequestHandler):
         if isinstance(found, Reply):
             self._send(self.impostor.lie(asked, found))
             return
-        self._stream(asked, found)
+        self._stream(lambda write: self.impostor.stream(asked, found, write))
 
     def do_POST(self) -> None:
         self._send(self.impostor.answer(self._asked()))
@@ -355,7 +359,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(reply.body)
 
-    def _stream(self, asked: Asked, run: Run) -> None:
+    def _stream(self, send: Callable[[Any], object]) -> None:
         self.close_connection = True
         self.send_response(200)
         known = self.impostor.loot.problem_headers
@@ -372,6 +376,6 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.flush()
 
         try:
-            self.impostor.stream(asked, run, write)
+            send(write)
         except (BrokenPipeError, ConnectionResetError):
             return

@@ -63,6 +63,8 @@ class Loot:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.runs: list[RunLoot] = []
+        self.proposals: list[Sent] = []
+        """Events of the stream of proposals."""
         self._first: dict[tuple[str, str], Reply] = {}
         self._last: dict[tuple[str, str], Reply] = {}
         for path in sorted((folder / "captures").glob("*.json")):
@@ -86,6 +88,11 @@ class Loot:
         return str(told["text"]).encode()
 
     def _add_events(self, target: str, file: str) -> None:
+        if "proposals" in target:
+            for line in (self._folder / file).read_text(encoding="utf-8").splitlines():
+                told = json.loads(line)
+                self.proposals.append(Sent(told["at_s"], told["id"], told["event"], told["data"]))
+            return
         (run,) = [run for run in self.runs if run.run_id in target]
         for line in (self._folder / file).read_text(encoding="utf-8").splitlines():
             told = json.loads(line)
