@@ -28,6 +28,7 @@ PAGES = (
     r"/new",
     r"/compare",
     r"/evidence",
+    r"/consensus/proposals",
     r"/system",
     r"/signin",
 )

@@ -76,9 +76,7 @@ def hall_of(home: Path, count: int) -> Iterator[str]:
         thread.join(60)
 
 
-@pytest.mark.parametrize(
-    "count", [FEW, pytest.param(MANY, marks=pytest.mark.long)], ids=str
-)
+@pytest.mark.parametrize("count", [FEW, pytest.param(MANY, marks=pytest.mark.long)], ids=str)
 def test_a_long_list_is_searched_sorted_and_paged_by_the_service(
     tmp_path: Path, open_page: Open, count: int
 ) -> None:

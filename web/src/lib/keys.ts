@@ -5,6 +5,7 @@ export const KEYS: [string, string][] = [
 	['g r', 'runs'],
 	['g n', 'new run'],
 	['g e', 'evidence'],
+	['g p', 'proposals'],
 	['g s', 'system'],
 	['j', 'next row'],
 	['k', 'row before'],

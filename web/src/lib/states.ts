@@ -36,3 +36,16 @@ export function ofRun(state: string): Look {
 export function ofCheck(state: string): Look {
 	return CHECKS[state] ?? { glyph: '?', word: state, tone: 'muted' };
 }
+
+const PROPOSALS: Record<string, Look> = {
+	pending: { glyph: '○', word: 'pending', tone: 'muted' },
+	under_review: { glyph: '●', word: 'under review', tone: 'accent' },
+	accepted: { glyph: '✓', word: 'accepted', tone: 'plain' },
+	rejected: { glyph: '✗', word: 'rejected', tone: 'fail' }
+};
+
+export const PROPOSAL_STATES = Object.keys(PROPOSALS);
+
+export function ofProposal(state: string): Look {
+	return PROPOSALS[state] ?? { glyph: '?', word: state, tone: 'muted' };
+}
