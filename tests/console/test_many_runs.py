@@ -81,7 +81,7 @@ def test_a_long_list_is_searched_sorted_and_paged_by_the_service(
     tmp_path: Path, open_page: Open, count: int
 ) -> None:
     with hall_of(tmp_path, count) as url:
-        page = open_page(url, token=inside.TOKEN)
+        page = open_page(url, token=inside.TOKEN, lost=True)
         rows = page.locator("tr[data-run]")
         expect(rows).to_have_count(100, timeout=120_000)
         newest = rows.first.get_attribute("data-run")

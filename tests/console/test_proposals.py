@@ -69,7 +69,7 @@ def test_a_proposal_is_accepted_by_a_machine_and_a_person_live(
     with Client(service.url, token=tokens["machine"]) as machine:
         machine.vote(proposal_id, "pass", ["the evidence verifies"], side="ai")
     expect(shown(page)).to_have_attribute("data-state", "under_review", timeout=20_000)
-    accept = page.get_by_role("button", name="Accept")
+    accept = page.locator(".choice", has_text="Accept")
     expect(accept).to_be_disabled()  # a reason is needed
     page.get_by_label("Reason").fill("I looked at the run.")
     accept.click()
@@ -79,7 +79,7 @@ def test_a_proposal_is_accepted_by_a_machine_and_a_person_live(
     expect(shown(page)).to_contain_text("by machine")
     expect(shown(page)).to_contain_text("by judge")
     expect(shown(page)).to_contain_text("I looked at the run.")
-    expect(page.get_by_role("button", name="Accept")).to_be_disabled()
+    expect(page.locator(".choice", has_text="Accept")).to_be_disabled()
     assert serious_findings(page) == []
 
 
@@ -88,7 +88,7 @@ def test_both_choices_look_alike_and_neither_is_chosen_beforehand(
 ) -> None:
     proposal_id = proposed(service, tokens["author"], cited, "Which of the two")
     page = open_page(service.url, f"{PATH}?id={proposal_id}", token=tokens["judge"])
-    accept, reject = (page.get_by_role("button", name=name) for name in ("Accept", "Reject"))
+    accept, reject = (page.locator(".choice", has_text=name) for name in ("Accept", "Reject"))
     page.get_by_label("Reason").fill("Both are possible.")
     expect(reject).to_be_enabled()
     page.mouse.move(0, 0)
@@ -108,8 +108,8 @@ def test_who_may_not_decide_is_told_why(
     proposal_id = proposed(service, tokens["author"], cited, "Not by its author")
     page = open_page(service.url, f"{PATH}?id={proposal_id}", token=tokens["author"])
     expect(shown(page)).to_contain_text("Needs role reviewer; you are operator. Ask an admin.")
-    expect(page.get_by_role("button", name="Accept")).to_be_disabled()
-    expect(page.get_by_role("button", name="Reject")).to_be_disabled()
+    expect(page.locator(".choice", has_text="Accept")).to_be_disabled()
+    expect(page.locator(".choice", has_text="Reject")).to_be_disabled()
 
 
 def test_the_counts_are_those_of_the_api_and_filter_the_list(
