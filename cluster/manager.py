@@ -23,6 +23,7 @@ from cluster.launching import Launcher, require_ray_train
 from cluster.limits import require_space, require_within
 from cluster.model_call import asker
 from cluster.notary import Notary
+from cluster.petals_desk import PetalsDesk
 from cluster.placement import Node, Place, Wait, choose, reservation
 from cluster.proposal_desk import ProposalDesk
 from cluster.pulse import Pulse
@@ -119,6 +120,7 @@ class Manager:
             clock=clock,
             work=auditors,
         )
+        self.petals = PetalsDesk(settings.home, notary=notary, journal=self.audit, clock=clock)
         self.canary_view: Callable[[], dict[str, Any]] = lambda: {
             "state": "no data",
             "detail": "nobody does it here",

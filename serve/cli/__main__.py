@@ -34,6 +34,7 @@ COMMANDS = {
     "fetch": ("serve.cli.catalog:fetch", "Fetch a data set and verify it."),
     "data": ("serve.cli.data:data", "Add, scan, check, approve and show data."),
     "nodes": ("serve.cli.catalog:nodes", "List nodes and what their devices can do."),
+    "petals": ("serve.cli.petals:group", "Join, host and use a private Petals swarm."),
     "models": ("serve.cli.catalog:models", "List the models of runs that succeeded."),
     "proposals": ("serve.cli.proposals:group", "Propose changes, review them, vote."),
     "users": ("serve.cli.accounts:users", "Manage who may ask this service."),

@@ -20,6 +20,8 @@ pytestmark = pytest.mark.ray
 NOT_FUZZED = (
     "/api/events/training",
     "/api/events/proposals",
+    "/api/events/petals",
+    "/api/petals/host",
     "/api/datasets/{name}/fetch",
     "/api/verify",
 )
