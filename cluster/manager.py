@@ -79,7 +79,7 @@ class Manager:
         count: Called with ("event", kind) and ("error", code) for the operators' metrics.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0915 - a line for each part that it owns
         self,
         settings: Settings,
         launcher: Launcher,
