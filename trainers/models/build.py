@@ -15,7 +15,8 @@ from evidence.errors import IntegrityError
 from evidence.tensors import RawTensor
 from trainers.config import Convnet, Gpt, Mlp, Resnet, RunConfig, Vit
 from trainers.data import catalog
-from trainers.kernels.ops import choose
+from trainers.kernels import dispatch
+from trainers.kernels.ops import choose, has_library
 from trainers.models.convnet import ConvNet
 from trainers.models.gpt import GptNet
 from trainers.models.mlp import MlpNet
@@ -33,6 +34,8 @@ Model = Callable[[Tensor], Tensor]
 def build(config: RunConfig, *, rng: np.random.Generator) -> Model:
     """Return the model with fresh weights drawn from `rng`, float32, on the default device."""
     ops = choose(Device.DEFAULT)
+    if has_library(Device.DEFAULT):
+        dispatch.shorten(Device.DEFAULT)
     if isinstance(config.model, Gpt):
         return GptNet(config.model, text=catalog.text_set(config.dataset), ops=ops, rng=rng)
     images = catalog.image_set(config.dataset)

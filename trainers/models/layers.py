@@ -118,14 +118,18 @@ class LayerNorm:
     Source: Ba et al. 2016, arXiv:1607.06450 §3.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, ops: Ops, width: int) -> None:
+        self._ops = ops
         self.weight = Tensor.ones(width).contiguous().realize()
         self.bias = Tensor.zeros(width).contiguous().realize()
 
     def __call__(self, x_BTD: Tensor) -> Tensor:  # noqa: N803  shape suffix
         """Return the normalised input in its own dtype."""
-        normal_BTD = x_BTD.cast(dtypes.float32).layernorm(eps=_EPSILON)  # noqa: N806
-        return (normal_BTD * self.weight + self.bias).cast(x_BTD.dtype)
+        wide_BTD = x_BTD.cast(dtypes.float32)  # noqa: N806  shape suffix
+        normal_BTD = self._ops.layer_norm(  # noqa: N806  shape suffix
+            wide_BTD, self.weight, self.bias, epsilon=_EPSILON
+        )
+        return normal_BTD.cast(x_BTD.dtype)
 
 
 class BatchNorm:
@@ -164,13 +168,3 @@ class BatchNorm:
 
 def _move(running_C: Tensor, value_C: Tensor) -> None:  # noqa: N803  shape suffix
     running_C.assign((1 - _MOMENTUM) * running_C + _MOMENTUM * value_C)
-
-
-def max_pool_2x2(x_BCHW: Tensor) -> Tensor:  # noqa: N803  shape suffix
-    """Return the largest of each 2 x 2 window; an odd last row or column is dropped.
-
-    Written as a reshape: the same bits as `max_pool2d`, with a cheaper gradient.
-    """
-    batch, channels, height, width = (int(size) for size in x_BCHW.shape)
-    x_BCHW = x_BCHW[:, :, : height // 2 * 2, : width // 2 * 2]  # noqa: N806  shape suffix
-    return x_BCHW.reshape(batch, channels, height // 2, 2, width // 2, 2).max(axis=(3, 5))
