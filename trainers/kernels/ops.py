@@ -85,6 +85,25 @@ class Ops:
         y_BCHW = x_BCHW.batchnorm(weight_C, bias_C, mean_C, scale_C)  # noqa: N806  shape suffix
         return y_BCHW, mean_C.detach(), var_C.detach()
 
+    def batch_norm_relu(
+        self,
+        x_BCHW: Tensor,  # noqa: N803  shape suffix
+        weight_C: Tensor,  # noqa: N803  shape suffix
+        bias_C: Tensor,  # noqa: N803  shape suffix
+        residual_BCHW: Tensor | None,  # noqa: N803  shape suffix
+        *,
+        epsilon: float,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return `batch_norm`, the residual added if there is one and what is negative made 0.
+
+        Gradients flow into the residual too.
+        """
+        y_BCHW, mean_C, var_C = self.batch_norm(  # noqa: N806  shape suffix
+            x_BCHW, weight_C, bias_C, epsilon=epsilon
+        )
+        added_BCHW = y_BCHW if residual_BCHW is None else y_BCHW + residual_BCHW  # noqa: N806
+        return added_BCHW.relu(), mean_C, var_C
+
     def layer_norm(
         self,
         x_BTD: Tensor,  # noqa: N803  shape suffix
@@ -177,6 +196,20 @@ class LibraryOps(Ops):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return float32 input normalised by its own statistics, and these: mean and variance."""
         return normalisation.batch_norm(x_BCHW, weight_C, bias_C, epsilon=epsilon)
+
+    def batch_norm_relu(
+        self,
+        x_BCHW: Tensor,  # noqa: N803  shape suffix
+        weight_C: Tensor,  # noqa: N803  shape suffix
+        bias_C: Tensor,  # noqa: N803  shape suffix
+        residual_BCHW: Tensor | None,  # noqa: N803  shape suffix
+        *,
+        epsilon: float,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return `batch_norm`, the residual added if there is one and what is negative made 0."""
+        return normalisation.batch_norm_relu(
+            x_BCHW, weight_C, bias_C, residual_BCHW, epsilon=epsilon
+        )
 
     def layer_norm(
         self,

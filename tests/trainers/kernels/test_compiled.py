@@ -114,6 +114,29 @@ def test_gradients_of_batch_norm_equal_tinygrads(seed: int) -> None:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("has_residual", [False, True])
+@pytest.mark.parametrize("seed", range(4))
+def test_batch_norm_with_what_follows_equals_tinygrads(seed: int, *, has_residual: bool) -> None:
+    rng = np.random.default_rng(seed)
+    shape = tuple(int(n) for n in rng.integers(2, 12, size=4))
+    inputs = [draw(rng, *shape), draw(rng, shape[1]), draw(rng, shape[1])]
+    inputs += [draw(rng, *shape)] if has_residual else []
+
+    def ours(x: Tensor, w: Tensor, b: Tensor, r: Tensor | None = None) -> Tensor:
+        return normalisation.batch_norm_relu(x, w, b, r, epsilon=1e-5)[0]
+
+    def reference(x: Tensor, w: Tensor, b: Tensor, r: Tensor | None = None) -> Tensor:
+        return Ops().batch_norm_relu(x, w, b, r, epsilon=1e-5)[0]
+
+    assert_same(ours, reference, *inputs)
+
+
+def test_a_residual_of_another_shape_is_refused() -> None:
+    x, ones = Tensor.empty(2, 3, 4, 4), Tensor.empty(3)
+    with pytest.raises(AssertionError):
+        normalisation.batch_norm_relu(x, ones, ones, Tensor.empty(2, 3, 4, 1), epsilon=1e-5)
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_layer_norm_equals_tinygrads(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -257,13 +280,15 @@ def wide_gradient(compute):
     return list(compute(x).square().sum().gradient(wide))
 ones = Tensor.ones(64).contiguous().realize()
 norm = lambda x: normalisation.batch_norm(x.reshape(6, 64, 8, 14), ones, ones, epsilon=1e-5)[0]
+norm_relu = lambda x: normalisation.batch_norm_relu(
+    x.reshape(6, 64, 8, 14), ones, ones, x.reshape(6, 64, 8, 14), epsilon=1e-5)[0]
 weights = lambda x: softmax.weights(x, scale=0.3, is_causal=True)
 y = Tensor(np.arange(384, dtype=np.int32) % 112).realize()
 loss = lambda x: cross_entropy.cross_entropy(x.reshape(384, 112), y)[0]
 wide = Tensor(np.linspace(-1, 2, 112, dtype=np.float32)).realize()
 rows = lambda x: layer_norm.layer_norm(x, wide, wide, epsilon=1e-5)
 pool = lambda x: pooling.max_pool_2x2(x.reshape(6, 64, 8, 14))
-computed = norm, weights, activation.gelu, loss, rows, pool
+computed = norm, norm_relu, weights, activation.gelu, loss, rows, pool
 found = [one for compute in computed for one in made(compute)]
 found += wide_gradient(rows)
 print(json.dumps([digest.of_bytes(one.numpy().tobytes()) for one in found]))
