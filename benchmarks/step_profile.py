@@ -1,7 +1,8 @@
 """Where the time of a step goes: `python -m benchmarks.step_profile [WORKLOAD ...]`.
 
 Prints the table of docs/profiles.md: each kernel's share of a step, from the times that tinygrad
-prints with DEBUG=2, kernels of one family together; and what is left between kernels.
+prints with DEBUG=2, when it runs each on its own, kernels of one family together; and what is left
+of a step as it is.
 """
 
 import os
@@ -25,7 +26,10 @@ _FAMILIES = (
     ("onednn_affine", "affine map (oneDNN)"),
     ("onednn_matmul", "matrix product (oneDNN)"),
     ("batch_norm", "batch normalisation (C)"),
+    ("layer_norm", "layer normalisation (C)"),
     ("gelu", "GELU (C)"),
+    ("max_pool", "max pooling (C)"),
+    ("cross_entropy", "cross-entropy (C)"),
     ("weights", "softmax of attention (C)"),
     ("softmax", "softmax of attention (C)"),
     ("update", "optimiser (C)"),

@@ -90,6 +90,7 @@ class Stepper:
     def __init__(self, config: RunConfig, *, seed: str, group: Group = ALONE) -> None:
         assert group.size == config.workers, (group.size, config.workers)
         self._group = group
+        self._ops = ops.choose(Device.DEFAULT)
         self._entry = config.entry
         self._micro_steps = config.micro_steps
         self._precision = config.precision
@@ -226,11 +227,10 @@ class Stepper:
         """Return loss and hits, shape (2,), and the gradients of the loss times `scale`."""
         scores = logits(self.model, x, entry=self._entry, form=self._precision)
         logits_NK, y_N = scores.reshape(-1, scores.shape[-1]), y.flatten()  # noqa: N806
-        loss = logits_NK.sparse_categorical_crossentropy(y_N)
-        hits = (logits_NK.argmax(axis=1) == y_N).sum().cast(dtypes.float32)
+        loss, hits = self._ops.cross_entropy(logits_NK, y_N)
         gradients = (loss * scale).gradient(*self.weights.values())
         by_name = zip(self.weights, gradients, strict=True)
-        totals = Tensor.stack(loss.detach(), hits.detach())
+        totals = Tensor.stack(loss.detach(), hits)
         return totals, {name: gradient.cast(dtypes.float32) for name, gradient in by_name}
 
     def _applied(

@@ -6,7 +6,7 @@ from tinygrad.nn import optim
 from tests.trainers import tiny
 from trainers import optimise
 from trainers.kernels.ops import LibraryOps, Ops
-from trainers.models.layers import BatchNorm, max_pool_2x2
+from trainers.models.layers import BatchNorm
 from trainers.optimise import Updater
 from trainers.precision import LossScale
 from trainers.step import Stepper
@@ -158,24 +158,3 @@ def test_batch_norm_normalises_and_moves_its_statistics_as_numpy_would(ops: Ops)
         layer.running_var.numpy().reshape(shape) + 1e-5
     )
     np.testing.assert_allclose(still, moved, atol=1e-5)
-
-
-def test_a_2x2_pool_has_the_bits_and_gradient_of_tinygrads_own() -> None:
-    x = np.random.default_rng(4).standard_normal((2, 3, 7, 6), dtype=np.float32)
-    ours, theirs = Tensor(x).realize(), Tensor(x).realize()
-    pooled, other = max_pool_2x2(ours.relu()), _pooled(theirs.relu())
-    np.testing.assert_array_equal(pooled.numpy(), other.numpy())
-    np.testing.assert_array_equal(
-        _gradient(pooled, ours),
-        _gradient(other, theirs),
-    )
-
-
-def _pooled(x: Tensor) -> Tensor:
-    result = x.max_pool2d()
-    assert isinstance(result, Tensor)
-    return result
-
-
-def _gradient(y: Tensor, x: Tensor) -> np.ndarray:
-    return y.square().sum().gradient(x)[0].numpy()

@@ -10,6 +10,8 @@
     blas, im2col products in C around OpenBLAS's, and convolutions as such
     compiled     kernels of our own in C, rows shared out over threads
     softmax, activation, normalisation    attention's weights, gelu, batch norm: one pass each
+    layer_norm, pooling, cross_entropy    of rows, of 2 x 2 windows, of logits: likewise
+    dispatch     a captured step as one list of calls
     search       what tinygrad's search for kernels (BEAM) chose
 
 A kernel that fails leaves a status behind, which `foreign.require_success` raises as an error.

@@ -15,6 +15,9 @@ from tinygrad import Device, Tensor, dtypes
 from trainers.kernels import foreign
 from trainers.kernels.foreign import Work
 
+LANES = 16
+"""Floats of a vector in C."""
+
 PRELUDE = """
 typedef float vec __attribute__((vector_size(64), aligned(4)));
 typedef int ivec __attribute__((vector_size(64), aligned(4)));
@@ -32,9 +35,10 @@ static inline float largest(vec v) {
   for (int i = 1; i < LANES; i++) s = v[i] > s ? v[i] : s;
   return s;
 }
-/* e to the x, within 2 units in the last place; Cody and Waite 1980, ch. 6, with Cephes' polynomial
-   (netlib.org/cephes, single/expf.c). */
+/* e to the x, within 2 units in the last place, and NaN of NaN; Cody and Waite 1980, ch. 6, with
+   Cephes' polynomial (netlib.org/cephes, single/expf.c). */
 static inline vec exponential(vec x) {
+  const vec given = x;
   x = __builtin_elementwise_min(x, splat(88.0f));
   x = __builtin_elementwise_max(x, splat(-87.0f));
   vec shifted = x * 1.44269504f + 12582912.0f;
@@ -49,7 +53,31 @@ static inline vec exponential(vec x) {
   y = y * x + 5.0000001201e-1f;
   y = y * x * x + x + 1.0f;
   ivec bits = (__builtin_convertvector(n, ivec) + 127) << 23;
-  return y * (vec)bits;
+  ivec is_number = given == given;
+  return (vec)(((ivec)(y * (vec)bits) & is_number) | ((ivec)given & ~is_number));
+}
+/* The natural logarithm of a normal number, within 2 units in the last place; Cephes' logf.c. */
+static inline float logarithm(float x) {
+  if (!(x < 3.4e38f)) return x;
+  union { float f; int i; } u = {x};
+  float e = (float)((u.i >> 23) - 126);
+  u.i = (u.i & 0x007fffff) | 0x3f000000;
+  float m = u.f - 1.0f;
+  if (u.f < 0.70710678f) {
+    e -= 1.0f;
+    m += u.f;
+  }
+  float z = m * m, y = 7.0376836292e-2f;
+  y = y * m - 1.1514610310e-1f;
+  y = y * m + 1.1676998740e-1f;
+  y = y * m - 1.2420140846e-1f;
+  y = y * m + 1.4249322787e-1f;
+  y = y * m - 1.6668057665e-1f;
+  y = y * m + 2.0000714765e-1f;
+  y = y * m - 2.4999993993e-1f;
+  y = y * m + 3.3333331174e-1f;
+  y = y * m * z - 2.12194440e-4f * e - 0.5f * z;
+  return m + y + 0.693359375f * e;
 }
 """
 """What every kernel may use."""

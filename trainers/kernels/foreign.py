@@ -48,7 +48,7 @@ class Work(TypedDict):
     outputs: Sequence[Tensor]
     """Tensors on the CPU, float32: empty, or realised ones that the kernel changes in place."""
     inputs: Sequence[Tensor]
-    """float32 tensors; made contiguous."""
+    """float32 tensors, or int32 ones that the C casts back; made contiguous."""
     operations: int
     """Floating-point operations, for the counters."""
     gradient: NotRequired[Gradient]
@@ -87,7 +87,7 @@ def call(source: Source, table: Tensor, **work: Unpack[Work]) -> list[Tensor]:
         work: See `Work`.
     """
     outputs = work["outputs"]
-    operands = [*outputs, *(tensor.contiguous() for tensor in work["inputs"])]
+    operands = [*outputs, *(_placed(tensor) for tensor in work["inputs"])]
     moved = _FLOAT_BYTES * sum(int(tensor.numel()) for tensor in operands)
     kernel = _kernel(source, Estimates(ops=work["operations"], lds=moved, mem=moved))
     first, *others = operands
@@ -110,6 +110,18 @@ def require_success() -> None:
         if load.cache_info().currsize and (status := load().status.value):
             load().status.value = 0
             raise Unavailable(f"{name}: a kernel ended with status {status}")
+
+
+def _placed(tensor: Tensor) -> Tensor:
+    """Return the tensor as it lies in memory, row by row.
+
+    What another kernel made lies so already, in any shape; `contiguous` would copy it.
+    """
+    place = tensor.uop
+    while place.op is Ops.RESHAPE:
+        place = place.src[0]
+    lies = place.op is Ops.CONTIGUOUS or place.has_buffer_identity(after_ok=True)  # type: ignore[no-untyped-call]  # tinygrad
+    return tensor if lies else tensor.contiguous()
 
 
 def _kernel(source: Source, estimates: Estimates) -> Callable[..., UOp]:

@@ -11,6 +11,7 @@ import os
 import platform
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -63,9 +64,10 @@ def describe(*, device: str, runtime: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns:
         `backend` (onednn, openblas or tinygrad), and for a library its version, SHA-256, effective
-        instruction set and threads; of an NVIDIA card `gpu`, `driver` and `nvrtc`; `beam`
-        (`search.describe`) where kernels are searched;
-        `digest` over that and `runtime`.
+        instruction set and threads, and `sources`, a digest of this package, which has the C of our
+        own kernels and says what the library is asked for; of an NVIDIA card `gpu`, `driver` and
+        `nvrtc`; `beam` (`search.describe`) where kernels are searched; `digest` over that and
+        `runtime`.
 
     Raises:
         NotInstalled: The library that was asked for cannot be used.
@@ -92,6 +94,7 @@ def _onednn() -> dict[str, Any]:
         "libgomp": ctypes.util.find_library("gomp"),
         "instruction_set": loaded.instruction_set,
         "threads": int(os.environ.get("OMP_NUM_THREADS", "0")),
+        "sources": _sources(),
     }
 
 
@@ -105,7 +108,14 @@ def _openblas() -> dict[str, Any]:
         "libgomp": ctypes.util.find_library("gomp"),
         "instruction_set": loaded.core,
         "threads": loaded.threads,
+        "sources": _sources(),
     }
+
+
+def _sources() -> str:
+    """Return a digest over the files of this package, by name."""
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    return digest.of_record({path.name: digest.of_file(path) for path in files})
 
 
 _LIBRARIES: Final[Mapping[KernelLibrary, Callable[[], dict[str, Any]]]] = MappingProxyType(

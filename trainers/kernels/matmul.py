@@ -7,7 +7,7 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tinygrad import Tensor
+from tinygrad import Tensor, dtypes
 from tinygrad.uop.ops import UOp
 
 from trainers.kernels import blas, foreign, library, onednn
@@ -73,13 +73,19 @@ def affine(x_RF: Tensor, w_OF: Tensor, b_O: Tensor) -> Tensor:  # noqa: N803  sh
     def gradient(g: UOp, call: UOp) -> tuple[UOp | None, ...]:
         x, w = Tensor(call.src[2]).unsqueeze(0), Tensor(call.src[3]).unsqueeze(0)
         grad = Tensor(g).unsqueeze(0)
-        # A sum over rows, as a product with ones: threads and wide vectors come with it.
-        ones = Tensor.ones(1, 1, rows, dtype=grad.dtype, device=grad.device).contiguous()
         dx, dw = matmul(grad, w), matmul(grad, x, ta=True)
-        db = matmul(ones, grad)
-        return None, dx[0].uop, dw[0].uop, db.reshape(outputs).uop, None
+        # A sum over rows, as a product with ones: threads and wide vectors come with it.
+        db = matmul(_ones(rows), grad)
+        made = dx.reshape(rows, inner), dw.reshape(outputs, inner), db.reshape(outputs)
+        return None, *(gradient.uop for gradient in made), None
 
     return _run(product, foreign.empty(rows, outputs), [x_RF, w_OF, b_O], gradient)
+
+
+@functools.cache
+def _ones(count: int) -> Tensor:
+    """Return ones, (1, 1, count), float32, made once in a process."""
+    return Tensor.ones(1, 1, count, dtype=dtypes.float32, device="CPU").contiguous().realize()
 
 
 def _sizes(x: Tensor, *, swapped: bool) -> tuple[int, int, int]:

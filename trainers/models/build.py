@@ -14,7 +14,8 @@ from evidence import tensors
 from evidence.errors import IntegrityError
 from evidence.tensors import RawTensor
 from trainers.config import Convnet, Gpt, Mlp, Resnet, RunConfig, Vit
-from trainers.kernels.ops import choose
+from trainers.kernels import dispatch
+from trainers.kernels.ops import choose, has_library
 from trainers.models.convnet import ConvNet
 from trainers.models.gpt import GptNet
 from trainers.models.mlp import MlpNet
@@ -32,6 +33,8 @@ Model = Callable[[Tensor], Tensor]
 def build(config: RunConfig, *, rng: np.random.Generator) -> Model:
     """Return the model with fresh weights drawn from `rng`, float32, on the default device."""
     ops = choose(Device.DEFAULT)
+    if has_library(Device.DEFAULT):
+        dispatch.shorten(Device.DEFAULT)
     if isinstance(config.model, Gpt):
         return GptNet(config.model, text=config.text, ops=ops, rng=rng)
     images = config.images

@@ -24,7 +24,7 @@ class GptNet:
         self.blocks = [
             Block(config, ops=ops, rng=rng, is_causal=True) for _ in range(config.layers)
         ]
-        self.norm = LayerNorm(width)
+        self.norm = LayerNorm(ops, width)
         self.head = Linear(ops, rng, inputs=width, outputs=tokens, deviation=DEVIATION)
         self._dropout = config.dropout
 

@@ -118,14 +118,18 @@ class LayerNorm:
     Source: Ba et al. 2016, arXiv:1607.06450 §3.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, ops: Ops, width: int) -> None:
+        self._ops = ops
         self.weight = Tensor.ones(width).contiguous().realize()
         self.bias = Tensor.zeros(width).contiguous().realize()
 
     def __call__(self, x_BTD: Tensor) -> Tensor:  # noqa: N803  shape suffix
         """Return the normalised input in its own dtype."""
-        normal_BTD = x_BTD.cast(dtypes.float32).layernorm(eps=_EPSILON)  # noqa: N806
-        return (normal_BTD * self.weight + self.bias).cast(x_BTD.dtype)
+        wide_BTD = x_BTD.cast(dtypes.float32)  # noqa: N806  shape suffix
+        normal_BTD = self._ops.layer_norm(  # noqa: N806  shape suffix
+            wide_BTD, self.weight, self.bias, epsilon=_EPSILON
+        )
+        return normal_BTD.cast(x_BTD.dtype)
 
 
 class BatchNorm:
@@ -148,29 +152,32 @@ class BatchNorm:
         """Return the normalised input in its own dtype."""
         wide_BCHW = x_BCHW.cast(dtypes.float32)  # noqa: N806  shape suffix
         if not TRAINING:
-            scale_C = (self.running_var + _EPSILON).rsqrt()  # noqa: N806  shape suffix
-            normal_BCHW = wide_BCHW.batchnorm(  # noqa: N806  shape suffix
-                self.weight, self.bias, self.running_mean, scale_C
-            )
-            return normal_BCHW.cast(x_BCHW.dtype)
-        normal_BCHW, mean_C, var_C = self._ops.batch_norm(  # noqa: N806  shape suffix
-            wide_BCHW, self.weight, self.bias, epsilon=_EPSILON
-        )
-        n = math.prod(int(size) for size in x_BCHW.shape) // int(x_BCHW.shape[1])
+            return self._by_running_values(wide_BCHW).cast(x_BCHW.dtype)
+        made = self._ops.batch_norm(wide_BCHW, self.weight, self.bias, epsilon=_EPSILON)
+        return self._followed(*made).cast(x_BCHW.dtype)
+
+    def relu(self, x_BCHW: Tensor, residual_BCHW: Tensor | None = None) -> Tensor:  # noqa: N803  shape suffix
+        """Return the normalised input, plus the residual if given, where it is positive, else 0."""
+        wide_BCHW = x_BCHW.cast(dtypes.float32)  # noqa: N806  shape suffix
+        other = None if residual_BCHW is None else residual_BCHW.cast(dtypes.float32)
+        if not TRAINING:
+            normal_BCHW = self._by_running_values(wide_BCHW)  # noqa: N806  shape suffix
+            added_BCHW = normal_BCHW if other is None else normal_BCHW + other  # noqa: N806
+            return added_BCHW.relu().cast(x_BCHW.dtype)
+        made = self._ops.batch_norm_relu(wide_BCHW, self.weight, self.bias, other, epsilon=_EPSILON)
+        return self._followed(*made).cast(x_BCHW.dtype)
+
+    def _by_running_values(self, x_BCHW: Tensor) -> Tensor:  # noqa: N803  shape suffix
+        scale_C = (self.running_var + _EPSILON).rsqrt()  # noqa: N806  shape suffix
+        return x_BCHW.batchnorm(self.weight, self.bias, self.running_mean, scale_C)
+
+    def _followed(self, y_BCHW: Tensor, mean_C: Tensor, var_C: Tensor) -> Tensor:  # noqa: N803  shape suffix
+        """Move the running values by those of the batch, and return what was normalised."""
+        n = math.prod(int(size) for size in y_BCHW.shape) // int(y_BCHW.shape[1])
         _move(self.running_mean, mean_C)
         _move(self.running_var, var_C * (n / (n - 1)))
-        return normal_BCHW.cast(x_BCHW.dtype)
+        return y_BCHW
 
 
 def _move(running_C: Tensor, value_C: Tensor) -> None:  # noqa: N803  shape suffix
     running_C.assign((1 - _MOMENTUM) * running_C + _MOMENTUM * value_C)
-
-
-def max_pool_2x2(x_BCHW: Tensor) -> Tensor:  # noqa: N803  shape suffix
-    """Return the largest of each 2 x 2 window; an odd last row or column is dropped.
-
-    Written as a reshape: the same bits as `max_pool2d`, with a cheaper gradient.
-    """
-    batch, channels, height, width = (int(size) for size in x_BCHW.shape)
-    x_BCHW = x_BCHW[:, :, : height // 2 * 2, : width // 2 * 2]  # noqa: N806  shape suffix
-    return x_BCHW.reshape(batch, channels, height // 2, 2, width // 2, 2).max(axis=(3, 5))

@@ -29,8 +29,8 @@ class Block:
 
     def __call__(self, x_BCHW: Tensor) -> Tensor:  # noqa: N803  shape suffix
         """Return (B, outputs, H / stride, W / stride)."""
-        out_BCHW = self.bn1(self.conv1(x_BCHW)).relu()  # noqa: N806  shape suffix
-        return (self.bn2(self.conv2(out_BCHW)) + self._shortcut(x_BCHW)).relu()
+        out_BCHW = self.bn1.relu(self.conv1(x_BCHW))  # noqa: N806  shape suffix
+        return self.bn2.relu(self.conv2(out_BCHW), self._shortcut(x_BCHW))
 
     def _shortcut(self, x_BCHW: Tensor) -> Tensor:  # noqa: N803  shape suffix
         """Return the input, subsampled and with zero channels on both sides where sizes differ."""
@@ -57,7 +57,7 @@ class ResNet:
 
     def __call__(self, x_BCHW: Tensor) -> Tensor:  # noqa: N803  shape suffix
         """Return logits (B, classes) in the dtype of the input."""
-        x_BCHW = self.bn1(self.conv1(x_BCHW)).relu()  # noqa: N806  shape suffix
+        x_BCHW = self.bn1.relu(self.conv1(x_BCHW))  # noqa: N806  shape suffix
         for block in (*self.layer1, *self.layer2, *self.layer3):
             x_BCHW = block(x_BCHW)  # noqa: N806  shape suffix
         return self.linear(x_BCHW.mean(axis=(2, 3)))

@@ -29,10 +29,10 @@ class Block:
         width = config.width
         # 2 outputs a layer are added up in the stream.
         last = DEVIATION / math.sqrt(2 * config.layers)
-        self.norm1 = LayerNorm(width)
+        self.norm1 = LayerNorm(ops, width)
         self.qkv = Linear(ops, rng, inputs=width, outputs=3 * width, deviation=DEVIATION)
         self.out = Linear(ops, rng, inputs=width, outputs=width, deviation=last)
-        self.norm2 = LayerNorm(width)
+        self.norm2 = LayerNorm(ops, width)
         self.up = Linear(ops, rng, inputs=width, outputs=_WIDENING * width, deviation=DEVIATION)
         self.down = Linear(ops, rng, inputs=_WIDENING * width, outputs=width, deviation=last)
         self._ops = ops

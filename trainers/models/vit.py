@@ -29,7 +29,7 @@ class VitNet:
         self.blocks = [
             Block(config, ops=ops, rng=rng, is_causal=False) for _ in range(config.layers)
         ]
-        self.norm = LayerNorm(config.width)
+        self.norm = LayerNorm(ops, config.width)
         self.head = Linear(
             ops, rng, inputs=config.width, outputs=len(images.classes), deviation=DEVIATION
         )

@@ -10,7 +10,14 @@ import pytest
 from tinygrad import Tensor, dtypes
 
 from tests.trainers.kernels.near import assert_near, assert_same, draw
-from trainers.kernels import activation, normalisation, softmax
+from trainers.kernels import (
+    activation,
+    cross_entropy,
+    layer_norm,
+    normalisation,
+    pooling,
+    softmax,
+)
 from trainers.kernels.matmul import affine
 from trainers.kernels.ops import Ops
 
@@ -107,6 +114,147 @@ def test_gradients_of_batch_norm_equal_tinygrads(seed: int) -> None:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("has_residual", [False, True])
+@pytest.mark.parametrize("seed", range(4))
+def test_batch_norm_with_what_follows_equals_tinygrads(seed: int, *, has_residual: bool) -> None:
+    rng = np.random.default_rng(seed)
+    shape = tuple(int(n) for n in rng.integers(2, 12, size=4))
+    inputs = [draw(rng, *shape), draw(rng, shape[1]), draw(rng, shape[1])]
+    inputs += [draw(rng, *shape)] if has_residual else []
+
+    def ours(x: Tensor, w: Tensor, b: Tensor, r: Tensor | None = None) -> Tensor:
+        return normalisation.batch_norm_relu(x, w, b, r, epsilon=1e-5)[0]
+
+    def reference(x: Tensor, w: Tensor, b: Tensor, r: Tensor | None = None) -> Tensor:
+        return Ops().batch_norm_relu(x, w, b, r, epsilon=1e-5)[0]
+
+    assert_same(ours, reference, *inputs)
+
+
+def test_a_residual_of_another_shape_is_refused() -> None:
+    x, ones = Tensor.empty(2, 3, 4, 4), Tensor.empty(3)
+    with pytest.raises(AssertionError):
+        normalisation.batch_norm_relu(x, ones, ones, Tensor.empty(2, 3, 4, 1), epsilon=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_layer_norm_equals_tinygrads(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    batch, time, width = (int(n) for n in rng.integers(1, 70, size=3))
+    width += 1
+    assert_same(
+        lambda x, w, b: layer_norm.layer_norm(x, w, b, epsilon=1e-5),
+        lambda x, w, b: Ops().layer_norm(x, w, b, epsilon=1e-5),
+        draw(rng, batch, time, width) * 3 + 1, draw(rng, width), draw(rng, width),
+    )  # fmt: skip
+
+
+def test_layer_norm_of_equal_numbers_is_the_bias() -> None:
+    x, bias = Tensor.full((3, 20), 7.0).contiguous(), draw(np.random.default_rng(3), 20)
+    found = layer_norm.layer_norm(x, Tensor.ones(20).contiguous(), bias, epsilon=1e-5)
+    np.testing.assert_array_equal(found.numpy(), np.tile(bias.numpy(), (3, 1)))
+
+
+def test_weights_of_another_width_are_refused() -> None:
+    with pytest.raises(AssertionError):
+        layer_norm.layer_norm(Tensor.empty(4, 8), Tensor.empty(7), Tensor.empty(7), epsilon=1e-5)
+
+
+def labels(rng: np.random.Generator, rows: int, classes: int) -> Tensor:
+    return Tensor(rng.integers(0, classes, rows).astype(np.int32)).realize()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_cross_entropy_equals_tinygrads(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    rows, classes = (int(n) for n in rng.integers(1, 90, size=2))
+    y = labels(rng, rows, classes)
+    logits = draw(rng, rows, classes) * float(rng.choice([0.1, 1, 30]))
+    assert_same(
+        lambda x: cross_entropy.cross_entropy(x, y)[0].mean(),
+        lambda x: Ops().cross_entropy(x, y)[0],
+        logits,
+    )
+    assert cross_entropy.cross_entropy(logits, y)[1].sum().item() == (
+        Ops().cross_entropy(logits, y)[1].item()
+    )
+
+
+@pytest.mark.parametrize("size", [1e-30, 1.0, 80.0, 1e4, 1e30])
+def test_losses_are_those_of_float64(size: float) -> None:
+    rng = np.random.default_rng(9)
+    logits, y = draw(rng, 50, 37) * size, labels(rng, 50, 37)
+    wide, places = logits.numpy().astype(np.float64), (np.arange(50), y.numpy())
+    top = wide.max(axis=1)
+    exact = np.log(np.exp(wide - top[:, None]).sum(axis=1)) + top - wide[places]
+    found = cross_entropy.cross_entropy(logits, y)[0].numpy()
+    np.testing.assert_allclose(found, exact, rtol=4e-6, atol=4e-7)
+
+
+def test_of_equal_logits_the_first_is_the_one_that_is_said() -> None:
+    logits = Tensor([[2.0, 5, 5], [2, 5, 5], [5, 5, 5], [5, 5, 5]]).realize()
+    y = Tensor([1, 2, 0, 1], dtype=dtypes.int32).realize()
+    assert cross_entropy.cross_entropy(logits, y)[1].tolist() == [1, 0, 1, 0]
+    assert Ops().cross_entropy(logits, y)[1].item() == 2
+
+
+@pytest.mark.parametrize("place", [0, 15, 16, 20])
+def test_a_logit_that_is_no_number_makes_a_loss_that_is_none(place: int) -> None:
+    values = np.zeros((2, 21), np.float32)
+    values[0, place] = np.nan
+    y = Tensor([3, 3], dtype=dtypes.int32).realize()
+    losses = cross_entropy.cross_entropy(Tensor(values).realize(), y)[0].numpy()
+    assert np.isnan(losses).tolist() == [True, False]
+
+
+@pytest.mark.parametrize("label", [-1, 10, 2**31 - 1])
+def test_a_label_that_is_no_class_makes_a_loss_that_is_none(label: int) -> None:
+    x = draw(np.random.default_rng(1), 2, 10)
+    y = Tensor([label, 4], dtype=dtypes.int32).realize()
+    losses, hits = cross_entropy.cross_entropy(x, y)
+    (dx,) = losses[1:].sum().gradient(x)
+    assert np.isnan(losses.numpy()).tolist() == [True, False]
+    assert hits.numpy()[0] == 0
+    assert np.isfinite(dx.numpy()).all()
+
+
+def test_labels_of_another_type_are_refused() -> None:
+    with pytest.raises(AssertionError):
+        cross_entropy.cross_entropy(Tensor.empty(2, 3), Tensor.empty(2))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_2x2_pool_has_the_bits_and_gradient_of_tinygrads_own(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    batch, channels, height, width = (int(n) for n in rng.integers(2, 14, size=4))
+    x = draw(rng, batch, channels, height, width)
+    # Few values, so that windows have two, three and four equal ones.
+    x = (x * float(rng.choice([1, 2]))).round().realize() if seed % 2 else x
+    ways = pooling.max_pool_2x2, Ops().max_pool_2x2
+    for way in ways:
+        np.testing.assert_array_equal(way(x).numpy(), x.max_pool2d().numpy())  # type: ignore[union-attr]  # no indices
+    ours, theirs = ((way(x) + 1).square().sum().gradient(x)[0].numpy() for way in ways)
+    np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_window_of_no_numbers_stays_one() -> None:
+    x = Tensor.full((1, 1, 4, 4), float("nan")).contiguous().realize()
+    assert np.isnan(pooling.max_pool_2x2(x).numpy()).all()
+
+
+def test_an_image_smaller_than_a_window_is_refused() -> None:
+    with pytest.raises(AssertionError):
+        pooling.max_pool_2x2(Tensor.empty(1, 1, 1, 5))
+
+
+@pytest.mark.parametrize("place", [0, 20])
+def test_a_score_that_is_no_number_stays_one(place: int) -> None:
+    values = np.zeros((1, 1, 21), np.float32)
+    values[0, 0, place] = np.nan
+    found = softmax.weights(Tensor(values).realize(), scale=1.0, is_causal=False).numpy()
+    assert np.isnan(found).all()
+
+
 PROGRAM = """
 import json, sys
 from pathlib import Path
@@ -116,15 +264,33 @@ runtime.prepare_process(device="CPU", cache=Path("var/cache"), threads=threads, 
 import numpy as np
 from tinygrad import Tensor
 from evidence import digest
-from trainers.kernels import activation, normalisation, softmax
+from trainers.kernels import (
+    activation,
+    cross_entropy,
+    layer_norm,
+    normalisation,
+    pooling,
+    softmax,
+)
 x = Tensor(np.random.default_rng(0).standard_normal((6, 64, 112), dtype=np.float32) * 4).realize()
 def made(compute):
     y = compute(x)
     return [y, *(y * y).sum().gradient(x)]
+def wide_gradient(compute):
+    return list(compute(x).square().sum().gradient(wide))
 ones = Tensor.ones(64).contiguous().realize()
 norm = lambda x: normalisation.batch_norm(x.reshape(6, 64, 8, 14), ones, ones, epsilon=1e-5)[0]
+norm_relu = lambda x: normalisation.batch_norm_relu(
+    x.reshape(6, 64, 8, 14), ones, ones, x.reshape(6, 64, 8, 14), epsilon=1e-5)[0]
 weights = lambda x: softmax.weights(x, scale=0.3, is_causal=True)
-found = [*made(norm), *made(weights), *made(activation.gelu)]
+y = Tensor(np.arange(384, dtype=np.int32) % 112).realize()
+loss = lambda x: cross_entropy.cross_entropy(x.reshape(384, 112), y)[0]
+wide = Tensor(np.linspace(-1, 2, 112, dtype=np.float32)).realize()
+rows = lambda x: layer_norm.layer_norm(x, wide, wide, epsilon=1e-5)
+pool = lambda x: pooling.max_pool_2x2(x.reshape(6, 64, 8, 14))
+computed = norm, norm_relu, weights, activation.gelu, loss, rows, pool
+found = [one for compute in computed for one in made(compute)]
+found += wide_gradient(rows)
 print(json.dumps([digest.of_bytes(one.numpy().tobytes()) for one in found]))
 """
 
