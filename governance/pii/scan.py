@@ -11,14 +11,14 @@ import os
 import secrets
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 from evidence import digest
 from evidence.errors import ConfigError, DigestMismatch
-from governance.pii.detect import LEAST_SCORE, detect
+from governance.pii.detect import ALL, LEAST_SCORE, detect
 from governance.pii.entities import Entity
 from governance.pii.records import Part, Piece, pieces
 from governance.pii.report import MOST_FINDINGS, Place, Report, detectors_sha256
@@ -47,6 +47,14 @@ class Found(NamedTuple):
     """HMAC-SHA-256 of what was found, cut to 128 bits; None without a key."""
 
 
+class Wanted(NamedTuple):
+    """What a scan is to tell."""
+
+    least_score: float
+    types: frozenset[Entity]
+    key: bytes | None
+
+
 class Scanned(NamedTuple):
     """What was found in one piece."""
 
@@ -65,6 +73,7 @@ def scan(
     path: Path,
     *,
     least_score: float = LEAST_SCORE,
+    types: Collection[Entity] = ALL,
     key: bytes | None = None,
     processes: int | None = None,
     progress: Progress = _silent,
@@ -74,6 +83,7 @@ def scan(
     Args:
         path: The file; see `records` for what it may be.
         least_score: Findings with a lower score are left out, [0, 1].
+        types: What is looked for.
         key: For the hashes; None makes none.
         processes: How many at once; None takes one for each CPU, and one alone for a small file.
         progress: Told how far it is.
@@ -86,26 +96,25 @@ def scan(
     if processes is None:
         processes = 1 if total <= _FEW_BYTES else len(os.sched_getaffinity(0))
     work = _alone if processes == 1 else _together
-    for scanned in work(path, least_score, key, processes):
+    wanted = Wanted(least_score, frozenset(types), key)
+    for scanned in work(path, wanted, processes):
         progress(scanned.bytes, total)
         yield scanned
 
 
-def _alone(path: Path, least_score: float, key: bytes | None, _processes: int) -> Iterator[Scanned]:
+def _alone(path: Path, wanted: Wanted, _processes: int) -> Iterator[Scanned]:
     for piece in pieces(path):
-        yield scan_piece(piece, least_score, key)
+        yield scan_piece(piece, wanted)
 
 
-def _together(
-    path: Path, least_score: float, key: bytes | None, processes: int
-) -> Iterator[Scanned]:
+def _together(path: Path, wanted: Wanted, processes: int) -> Iterator[Scanned]:
     """Scan in processes that hold two pieces each at most, so that memory stays bounded."""
     context = multiprocessing.get_context("spawn")  # a fork would copy threads' locks
     waiting: list[Future[Scanned]] = []
     with ProcessPoolExecutor(processes, mp_context=context) as pool:
         try:
             for piece in pieces(path):
-                waiting.append(pool.submit(scan_piece, piece, least_score, key))
+                waiting.append(pool.submit(scan_piece, piece, wanted))
                 if len(waiting) > 2 * processes:
                     yield waiting.pop(0).result()
             while waiting:
@@ -115,13 +124,13 @@ def _together(
                 one.cancel()
 
 
-def scan_piece(piece: Piece, least_score: float, key: bytes | None) -> Scanned:
+def scan_piece(piece: Piece, wanted: Wanted) -> Scanned:
     """Return what is found in one piece, by record."""
     starts = [part.start for part in piece.parts]
     found = []
-    for span in detect(piece.text, least_score=least_score):
+    for span in detect(piece.text, least_score=wanted.least_score, types=wanted.types):
         for start, end, part in _by_part(piece, starts, span.start, span.end):
-            hashed = _hash(piece.text[start:end], key) if key else None
+            hashed = _hash(piece.text[start:end], wanted.key) if wanted.key else None
             place = (start - part.start + part.offset, end - part.start + part.offset)
             found.append(Found(span.entity, part.record, *place, span.score, hashed))
     characters = len(piece.text) - (len(piece.parts) - 1)

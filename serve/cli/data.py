@@ -13,7 +13,8 @@ from evidence.verdict import Outcome
 from governance.licences import NOASSERTION
 from governance.manifest import PersonalData, Use, digest_of_files
 from governance.pii import scan as scans
-from governance.pii.detect import LEAST_SCORE
+from governance.pii.detect import ALL, LEAST_SCORE
+from governance.pii.entities import Entity
 from governance.pii.scan import Found, Scanned
 from serve.cli import connection, documents, live, options, phases, render, units
 from serve.cli.options import ExitCode, JsonOption, Options
@@ -41,6 +42,10 @@ def scan(
     least_score: Annotated[
         float, typer.Option(metavar="SCORE", help="Leave out what is less sure, 0 to 1.")
     ] = LEAST_SCORE,
+    only: Annotated[
+        list[Entity] | None,
+        typer.Option("--type", metavar="TYPE", help="Look for this type only; may be repeated."),
+    ] = None,
     processes: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="How many at once; else one a CPU.")
     ] = None,
@@ -60,7 +65,9 @@ def scan(
             share = 100 * done // total if total else 100
             this.doing = f"{units.size(done)} of {units.size(total)}, {share} %"
 
-        found = scans.scan(file, least_score=least_score, processes=processes, progress=progress)
+        found = scans.scan(
+            file, least_score=least_score, types=only or ALL, processes=processes, progress=progress
+        )
         if json:
             _print_list(given, found)
         else:

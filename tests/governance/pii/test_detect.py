@@ -113,6 +113,15 @@ def test_every_number_has_exactly_one_check_digit(number: int) -> None:
     assert sum(luhn(f"{number}{digit}") for digit in range(10)) == 1
 
 
+def test_only_the_types_that_are_asked_for_are_found() -> None:
+    text = "Mrs. Grace Hopper, 212-555-0123, 192.168.17.250, 221 Baker Street"
+    every = {span.entity for span in detect(text)}
+    assert len(every) == 4
+    for entity in every:
+        assert {span.entity for span in detect(text, types={entity})} == {entity}
+    assert detect(text, types=()) == []
+
+
 @pytest.mark.parametrize("score", [-0.1, 1.1])
 def test_a_score_out_of_its_range_is_refused(score: float) -> None:
     with pytest.raises(InvalidInput, match="least_score"):
