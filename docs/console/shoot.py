@@ -7,6 +7,7 @@ also into this folder, as they stand in the docs. It needs Chromium and python p
 """
 
 import io
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
+from cluster.settings import from_environment
 from serve import local
 from serve.client import Client
 
@@ -23,18 +25,19 @@ SIZES: dict[str, ViewportSize] = {
     "wide": {"width": 1440, "height": 900},
     "phone": {"width": 390, "height": 844},
 }
-COLOURS = 128
+COLOURS = 256
 """Of a picture in the docs: it has few, and the file is small."""
 
 
 def main() -> int:
     """Take all pictures; return the exit status."""
-    service = local.find(ROOT / "var")
+    service = local.find(from_environment(os.environ).home)
     if service is None:
         print("error: no service runs here\nhelp:  make up", file=sys.stderr)
         return 3
     with Client(service.url, token=service.token()) as client:
-        rows = client.table(status="succeeded", limit=5)["rows"]
+        rows = client.table(status="succeeded", sort="accuracy", limit=5)["rows"]
+        proposals = client.proposals(limit=1)["proposals"]
     if not rows:
         print("error: no run has succeeded\nhelp:  zpctl train mnist_mlp", file=sys.stderr)
         return 1
@@ -45,6 +48,8 @@ def main() -> int:
         "new": "/new",
         "compare": f"/compare?runs={','.join(row['run_id'] for row in rows)}",
         "evidence": "/evidence?sample=tampered",
+        "proposals": "/consensus/proposals"
+        + (f"?id={proposals[0]['proposal_id']}" if proposals else ""),
         "system": "/system",
         "signin": "/signin",
     }
@@ -59,7 +64,9 @@ def main() -> int:
                 for name, path in pages.items():
                     page.goto(service.url + path)
                     page.wait_for_selector("h1")
-                    page.wait_for_timeout(2500)  # charts and checks come in
+                    page.wait_for_timeout(1500)  # charts come in
+                    if name == "evidence":
+                        page.wait_for_selector(".checklist[data-verdict=failed]")
                     picture = page.screenshot()
                     (kept / f"{name}-{size}-{theme}.png").write_bytes(picture)
                     if (size, theme) == ("wide", "light"):
