@@ -25,6 +25,8 @@ def test_a_minute_later_it_may_try_again() -> None:
     limit.attempt("a")
     clock.now += timedelta(seconds=sign_in.WINDOW_S)
     limit.attempt("a")
+    with pytest.raises(RateLimited):
+        limit.attempt("a")
 
 
 def test_a_success_forgets_what_failed() -> None:
@@ -33,6 +35,8 @@ def test_a_success_forgets_what_failed() -> None:
     limit.succeeded("a")
     limit.attempt("a")
     limit.attempt("a")
+    with pytest.raises(RateLimited):
+        limit.attempt("a")
 
 
 def test_addresses_without_end_take_no_memory_without_end() -> None:
