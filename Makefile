@@ -6,7 +6,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test test-long check up down setup lock claims bench clean
+VENV_PETALS := .venv-petals
+
+.PHONY: help demo petals petals-demo petals-if-able test test-long check up down setup lock claims bench clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -14,10 +16,10 @@ help:  ## list the commands
 demo: setup  ## train MNIST for real on a local Ray cluster and verify the evidence
 	@exec $(BIN)/python -m serve.cli demo
 
-test: setup  ## the whole suite, with coverage
+test: setup petals-if-able  ## the whole suite, with coverage
 	@exec $(BIN)/python -m tests.run all
 
-test-long: setup  ## the long campaigns: many kills, big clusters
+test-long: setup petals-if-able  ## the long campaigns: many kills, big clusters
 	@exec $(BIN)/python -m tests.run long
 
 check: setup  ## format, lint, types, layers, quick tests
@@ -38,6 +40,16 @@ claims: setup  ## derive every figure in README and docs again
 
 bench: setup  ## benchmarks, as ratios to peers measured in the same run
 	@exec $(BIN)/python -m benchmarks
+
+petals: setup  ## the environment of the Petals bridge (Python 3.11 only)
+	@$(PYTHON) deploy/petals.py $(VENV_PETALS)
+
+petals-demo: petals  ## a real swarm on loopback: kill its servers, the text goes on
+	@exec $(BIN)/zpctl petals demo
+
+# Exit status 3: another Python. The tests of the bridge say so when they skip.
+petals-if-able: setup
+	@$(PYTHON) deploy/petals.py $(VENV_PETALS) || test $$? -eq 3
 
 setup: $(STAMP)  ## the virtual environment, from the lock
 

@@ -10,24 +10,24 @@ from evidence.errors import ServiceError, Unavailable
 T = TypeVar("T")
 
 
-async def answer(reference: Awaitable[T]) -> T:
-    """Return what the manager answers.
+async def answer(reference: Awaitable[T], *, who: str = "the manager") -> T:
+    """Return what the manager, or another actor, answers.
 
     Raises:
-        ServiceError: What the manager raised.
-        Unavailable: The manager is being restarted.
+        ServiceError: What it raised.
+        Unavailable: It is being restarted.
     """
     try:
         return await reference
     except RayTaskError as error:
         raise _cause(error) from error
     except RayActorError as error:
-        raise _away() from error
+        raise _away(who) from error
 
 
 def _cause(error: RayTaskError) -> Exception:
     return error.cause if isinstance(error.cause, ServiceError) else error
 
 
-def _away() -> Unavailable:
-    return Unavailable("the manager is being restarted", cure="try again in a few seconds")
+def _away(who: str) -> Unavailable:
+    return Unavailable(f"{who} is being restarted", cure="try again in a few seconds")

@@ -11,6 +11,9 @@ NAMESPACE = "zeropoint"
 MANAGER = "manager"
 """Name of the manager's actor."""
 
+PETALS = "petals"
+"""Name of the actor of the Petals bridge."""
+
 HEAD_NODE = "node:__internal_head__"
 """Resource that only the head node has: what needs the service's home takes a little of it."""
 

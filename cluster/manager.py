@@ -21,6 +21,7 @@ from cluster.datasets import DatasetShelf
 from cluster.launching import Launcher, require_ray_train
 from cluster.limits import require_space, require_within
 from cluster.notary import Notary
+from cluster.petals_desk import PetalsDesk
 from cluster.placement import Node, Place, Wait, choose, reservation
 from cluster.proposal_desk import ProposalDesk
 from cluster.pulse import Pulse
@@ -94,6 +95,7 @@ class Manager:
             clock=clock,
             work=auditors,
         )
+        self.petals = PetalsDesk(settings.home, notary=notary, journal=self.audit, clock=clock)
         self.canary_view: Callable[[], dict[str, Any]] = lambda: {
             "state": "no data",
             "detail": "nobody does it here",

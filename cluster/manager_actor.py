@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 import ray
 import structlog
 
-from cluster import home_lock, reading
+from cluster import home_lock, petals_actor, reading
 from cluster.account_methods import AccountMethods
 from cluster.audit import Who
 from cluster.audit_task import RayAuditors
@@ -23,13 +23,14 @@ from cluster.gauges import Gauges
 from cluster.launcher import RayLauncher, node_free
 from cluster.manager import Manager
 from cluster.notary import Notary
+from cluster.petals_methods import PetalsMethods
 from cluster.prediction import as_images, classify_on_cluster
 from cluster.proposal_methods import ProposalMethods
 from cluster.retention import Retention
 from cluster.run_folder import RunFolder
 from cluster.settings import Settings, as_environment, from_environment
 from evidence.clock import utc_now
-from evidence.errors import Conflict, StorageFull
+from evidence.errors import Conflict, ServiceError, StorageFull
 from evidence.records import RunState, TrainingEvent
 from trainers.provenance import describe_code
 
@@ -43,7 +44,7 @@ _GAUGES_EVERY_S = 5.0
 _ANCHOR_EVERY_S = 2.0
 
 
-class ManagerActor(AccountMethods, ProposalMethods):
+class ManagerActor(AccountMethods, PetalsMethods, ProposalMethods):
     """The manager as an actor; see `cluster.manager.Manager` for what the methods do."""
 
     _manager: Manager
@@ -94,6 +95,14 @@ class ManagerActor(AccountMethods, ProposalMethods):
             self._canary.start()
         self._showing = asyncio.create_task(self._show_for_ever())
         self._anchoring = asyncio.create_task(self._anchor_for_ever())
+        self._resume_petals()
+
+    def _resume_petals(self) -> None:
+        """Start the bridge again if it was joined; without its environment the service goes on."""
+        try:
+            petals_actor.resume_if_wanted(self._settings)
+        except ServiceError as error:
+            self._manager.audit.append("petals.absent", who="service", why=error.detail)
 
     def _folder(self, run_id: str) -> RunFolder:
         return self._manager.registry.folder(run_id)

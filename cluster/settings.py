@@ -21,7 +21,12 @@ _OF_PROCESSES = frozenset({"ZEROPOINT_SERVICE_ID", "ZEROPOINT_ROLE"})
 """Variables that the service gives its own processes; they are no settings."""
 _UNPREFIXED = {"evidence_root": "EVIDENCE_ROOT", "mocks_disabled": "MOCKS_DISABLED"}
 
-_OTHER_PATHS = ("home", "tls_certificate", "tls_key", "witnesses")
+_OTHER_PATHS = (
+    "home", "tls_certificate", "tls_key", "witnesses", "petals_environment", "petals_models",
+)  # fmt: skip
+
+_MEMBER = re.compile(r"/(ip4|ip6|dns|dns4|dns6)/[0-9A-Za-z.:-]+/tcp/\d{1,5}/p2p/[0-9A-Za-z]+")
+_ADDRESS = r"^/ip4/[0-9.]+/tcp/\d{1,5}$"
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -125,7 +130,50 @@ class Settings(BaseModel):
     """Age of the newest copy from which on the next record makes another."""
     proposal_backup_max_age_s: Annotated[int, Field(ge=1)] = 30 * 86400
     """Age from which on a copy is deleted; the newest of each file stays."""
+    petals_environment: Path | None = None
+    """The virtual environment of the Petals bridge; `.venv-petals` beside the code if not set."""
+    petals_peers: str = ""
+    """Members of the swarm to join, as multiaddresses with peer ids, separated by commas. Without
+    one no swarm is ever contacted, the public one neither."""
+    petals_models: Path | None = None
+    """Folder with further model entries, a TOML file each."""
+    petals_listen: Annotated[str, Field(pattern=_ADDRESS)] = "/ip4/127.0.0.1/tcp/31330"
+    """What our server of blocks binds, a multiaddress."""
+    petals_announce: Annotated[str, Field(pattern=_ADDRESS + "|^$")] = ""
+    """Where others reach our server, a multiaddress; `petals_listen` if empty."""
+    petals_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,40}$")] = "zeropoint"
+    """Name that our server announces."""
+    petals_cache_bytes: Count = 8 << 30
+    """Most bytes that blocks of models take in the cache."""
+    petals_peer_bytes_per_s: Count | None = None
+    """Most bytes a second with one peer, each direction; no limit if not set."""
+    petals_total_bytes_per_s: Count | None = None
+    """Most bytes a second with all peers together, each direction; no limit if not set."""
+    petals_peer_sessions: Count = 32
+    """Most inference sessions open with one peer."""
+    petals_total_sessions: Count = 64
+    """Most inference sessions open with all peers together."""
+    petals_max_generations: Count = 16
+    """Most generations at once."""
+    petals_spot_check_rate: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Share of a peer's steps that are computed here too, where its blocks are in the cache."""
+    petals_step_timeout_s: Annotated[float, Field(gt=0, le=600)] = 2.0
+    """Seconds after which a peer that does not answer a step is given up on."""
     limits: Limits = Limits()
+
+    @field_validator("petals_peers")
+    @classmethod
+    def _are_members(cls, value: str) -> str:
+        for one in filter(None, value.split(",")):
+            if not _MEMBER.fullmatch(one):
+                raise ValueError("expected multiaddresses such as /ip4/HOST/tcp/PORT/p2p/PEER_ID")
+        return value
+
+    @property
+    def petals_python(self) -> Path:
+        """The interpreter of the Petals bridge."""
+        beside = Path(__file__).resolve().parent.parent / ".venv-petals"
+        return (self.petals_environment or beside) / "bin" / "python"
 
     @property
     def is_loopback(self) -> bool:

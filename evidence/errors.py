@@ -5,6 +5,7 @@
         ConfigError         a field of a RunConfig or of the settings is wrong
       Unauthenticated       no token, or one that is not known
       Forbidden             known, but not allowed (or a page from another origin)
+        PeerNotAllowed      a peer is not on the allowlist, or lacks the right
       NotFound              no such run, checkpoint, data set, route
       Conflict              the request does not fit the state (illegal move, reused key)
         StaleTreeHead       a tree head starts from another size than a witness is at
@@ -17,10 +18,13 @@
         BadSignature
         BadProof            a Merkle proof does not lead to the stated root
         ReplayMismatch      a step done again gave another result
+        PeerLied            a peer's activations are not what its blocks compute
       Unavailable           cannot be done now
         DeviceMissing       the device that the run was placed on does not run kernels
         StorageFull         a write found no space
         SourcesExhausted    no source had the bytes of a data set
+        PeerUnreachable     a peer did not answer, or not with what it was asked for
+        BlocksMissing       blocks are with no usable peer, and the cache has them not
       LimitExceeded         a run went over a limit while it ran
       TrainerLost           a trainer died more often than its run allows
       TrainingDiverged      the loss became NaN or infinite
@@ -234,6 +238,34 @@ class NotInstalled(ServiceError):
 
     code = "not_installed"
     title = "Not installed"
+
+
+class PeerNotAllowed(Forbidden):
+    """A peer is not on the allowlist, or lacks the right."""
+
+    code = "peer_not_allowed"
+    title = "Peer not allowed"
+
+
+class PeerUnreachable(Unavailable):
+    """A peer did not answer, or not with what it was asked for."""
+
+    code = "peer_unreachable"
+    title = "Peer unreachable"
+
+
+class BlocksMissing(Unavailable):
+    """Blocks of a model are with no usable peer and not in the cache; `found` names them."""
+
+    code = "blocks_missing"
+    title = "Blocks missing"
+
+
+class PeerLied(IntegrityError):
+    """A peer's activations are not what its blocks compute."""
+
+    code = "peer_lied"
+    title = "A peer's activations are wrong"
 
 
 def of_code(code: str, detail: str) -> ServiceError:

@@ -25,6 +25,8 @@ from serve.routes import (
     health,
     journal,
     log,
+    openai,
+    petals,
     proposals,
     session,
     training,
@@ -45,6 +47,8 @@ ROUTERS = (
     session.router,
     journal.router,
     proposals.router,
+    petals.router,
+    openai.router,
     docs.router,
 )
 """Every router of the API."""

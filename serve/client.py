@@ -9,7 +9,7 @@ print(event.kind, event.data)
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -22,6 +22,7 @@ import httpx_sse
 from evidence import canonical
 from evidence.errors import ServiceError, Unavailable, of_code
 from evidence.records import EventKind
+from serve.petals_client import PetalsClient
 
 _TIMEOUT = httpx.Timeout(30.0, connect=5.0)
 _SILENCE_S = 30.0
@@ -80,6 +81,11 @@ class Client:
         self._http = httpx.Client(
             base_url=self.url, headers=headers, timeout=_TIMEOUT, verify=verify, trust_env=False
         )
+
+    @property
+    def petals(self) -> PetalsClient:
+        """The Petals routes."""
+        return PetalsClient(self._json, self._events)
 
     @classmethod
     def of_home(cls, home: str | Path) -> "Client":
@@ -389,18 +395,19 @@ class Client:
         if time.monotonic() > until:
             raise _away(self.url, error) from error
 
-    @contextmanager
-    def _stream(self, run_id: str | None, after: int) -> Iterator[Iterator[Event] | None]:
+    def _stream(
+        self, run_id: str | None, after: int
+    ) -> AbstractContextManager[Iterator[Event] | None]:
         """Open a stream behind `after`; None if the run has ended and there is nothing more."""
         query = {"run_id": run_id} if run_id else {}
-        with httpx_sse.connect_sse(
-            self._http,
-            "GET",
-            "/api/events/training",
-            params=query,
-            headers={"last-event-id": str(after)},
-            timeout=httpx.Timeout(_SILENCE_S, connect=5.0),
-        ) as source:
+        headers = {"last-event-id": str(after)}
+        return self._events("GET", "/api/events/training", params=query, headers=headers)
+
+    @contextmanager
+    def _events(self, method: str, path: str, **options: Any) -> Iterator[Iterator[Event] | None]:
+        """Open a stream of events; None if there is nothing more."""
+        timeout = httpx.Timeout(_SILENCE_S, connect=5.0)
+        with httpx_sse.connect_sse(self._http, method, path, timeout=timeout, **options) as source:
             if source.response.is_error:
                 source.response.read()
                 _require_success(source.response)

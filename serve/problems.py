@@ -40,6 +40,10 @@ STATUS_OF = {
     "trainer_lost": 500,
     "training_diverged": 500,
     "not_installed": 501,
+    "peer_not_allowed": 403,
+    "peer_unreachable": 503,
+    "blocks_missing": 503,
+    "peer_lied": 500,
 }
 """HTTP status of every stable code."""
 
@@ -74,13 +78,43 @@ def of_error(error: ServiceError, *, instance: str) -> dict[str, Any]:
 
 
 def response(document: dict[str, Any], *, headers: dict[str, str] | None = None) -> Response:
-    """Return the HTTP response of a problem document."""
+    """Return the HTTP response of a problem document; below /v1 it is an error as OpenAI's are."""
     more = dict(headers or {})
     if document["status"] == STATUS_OF["unauthenticated"]:
         more["www-authenticate"] = "Bearer"
     if document["status"] == STATUS_OF["rate_limited"]:
         more["retry-after"] = "1"
+    if document["instance"].startswith("/v1/"):
+        status = _OPENAI_STATUS.get(document["status"], document["status"])
+        return JSONResponse(as_openai(document), status, headers=more)
     return JSONResponse(document, document["status"], headers=more, media_type=MEDIA_TYPE)
+
+
+_OPENAI_STATUS = {422: 400, 415: 400}
+_OPENAI_TYPE = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    429: "rate_limit_error",
+}
+
+
+def as_openai(document: dict[str, Any]) -> dict[str, Any]:
+    """Return a problem as the error object that clients of OpenAI's API know.
+
+    Source: OpenAI API reference, error object: message, type, param, code.
+    """
+    server_error = 500
+    other = "server_error" if document["status"] >= server_error else "invalid_request_error"
+    cure = f"; {document['cure']}" if "cure" in document else ""
+    return {
+        "error": {
+            "message": f"{document['detail']}{cure}",
+            "type": _OPENAI_TYPE.get(document["status"], other),
+            "param": document.get("field"),
+            "code": document["code"],
+        }
+    }
 
 
 async def answer_service_error(request: Request, error: Exception) -> Response:

@@ -356,3 +356,113 @@ class Problem(BaseModel):
     found: str | None = None
     cure: str | None = None
     """What to do about it."""
+
+
+class PetalsJoin(Wire):
+    """For which model to join the swarm."""
+
+    model: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+    """Name of an approved model."""
+
+
+class PetalsHost(Wire):
+    """Which blocks to serve."""
+
+    model: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+    begin: Annotated[int, Field(ge=0, le=1000)]
+    """First block."""
+    end: Annotated[int, Field(ge=1, le=1000)]
+    """Block behind the last one."""
+
+
+class PetalsWarm(Wire):
+    """Which blocks to keep here."""
+
+    model: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+    blocks: Annotated[list[Annotated[int, Field(ge=0, le=999)]], Field(max_length=1000)] | None = (
+        None
+    )
+    """All of them if null."""
+
+
+class PetalsEntry(Wire):
+    """One peer of the allowlist."""
+
+    id: Annotated[str, Field(max_length=80)]
+    """A libp2p peer id."""
+    label: Annotated[str, Field(max_length=80)]
+    rights: Annotated[list[Literal["serve", "use"]], Field(min_length=1, max_length=2)]
+    """`serve`: it may serve us; `use`: it may use our blocks."""
+    expires: Annotated[str, Field(max_length=40)] | None = None
+    """RFC 3339 moment from which it may do nothing."""
+
+
+class PetalsListChange(Wire):
+    """The next allowlist."""
+
+    counter: Annotated[int, Field(ge=0, le=2**53 - 2)]
+    """Counter of the list that it replaces; 0 before the first."""
+    peers: Annotated[list[PetalsEntry], Field(max_length=1000)]
+
+
+class PetalsList(Wire):
+    """The allowlist in force."""
+
+    counter: int
+    """0 before the first list."""
+    peers: list[PetalsEntry]
+    refused: str | None
+    """Why the files on the disk are not in force; null if they are."""
+
+
+class PetalsStatus(Wire):
+    """What the bridge does."""
+
+    mode: Literal["idle", "client", "server", "client+server"]
+    identity: dict[str, str]
+    """Peer ids of its `client` and its `server`."""
+    swarm: dict[str, Any]
+    model: dict[str, Any] | None
+    hosting: dict[str, Any] | None
+    """Blocks, addresses, and whether something answers at the announced one, and if not why."""
+    cache: dict[str, Any]
+    allowlist: dict[str, Any]
+    fallback: dict[str, Any]
+    """`state` (none, partly local, local, unavailable), `why`, and the `last` fallback."""
+    generations_running: int
+
+
+class PetalsPeers(Wire):
+    """Peers that are listed or announce blocks."""
+
+    peers: list[dict[str, Any]]
+
+
+class PetalsMetrics(Wire):
+    """Counters since the bridge started, and measured bytes."""
+
+    metrics: dict[str, Any]
+
+
+class PetalsCache(Wire):
+    """The block cache."""
+
+    cache: dict[str, Any]
+
+
+class PetalsGenerate(Wire):
+    """A text to continue."""
+
+    prompt: Annotated[str, Field(max_length=1 << 16)] = ""
+    max_tokens: Annotated[int, Field(ge=1, le=1 << 20)] = 128
+    """Most tokens of the answer; the model's context bounds it too."""
+    temperature: Annotated[float, Field(ge=0, le=2)] = 0.0
+    """0 is greedy."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    seed: Annotated[int, Field(ge=0, le=2**53 - 1)] = 0
+    stop: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=100)]], Field(max_length=4)
+    ] = []
+    """Sequences that end the answer; they are not part of it."""
+    prefer: Literal["swarm", "local"] = "swarm"
+    """`local` computes here alone, out of the cache."""

@@ -33,6 +33,7 @@ COMMANDS = {
     "datasets": ("serve.cli.catalog:datasets", "List data sets and whether they are here."),
     "fetch": ("serve.cli.catalog:fetch", "Fetch a data set and verify it."),
     "nodes": ("serve.cli.catalog:nodes", "List nodes and what their devices can do."),
+    "petals": ("serve.cli.petals:group", "Join, host and use a private Petals swarm."),
     "models": ("serve.cli.catalog:models", "List the models of runs that succeeded."),
     "proposals": ("serve.cli.proposals:group", "Propose changes, review them, vote."),
     "users": ("serve.cli.accounts:users", "Manage who may ask this service."),

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from cluster.settings import Settings
 from evidence.errors import ServiceError
+from petals_bridge import versions
 from serve import local, ports
 from serve.cli import connection, documents, live, options, phases, render, units
 from serve.cli.options import ExitCode, JsonOption
@@ -126,6 +127,7 @@ def checks(settings: Settings) -> dict[str, Callable[[], list[Finding]]]:
         "devices": partial(check_devices, settings.cache),
         "disk": partial(check_disk, settings),
         "ports": check_ports,
+        "petals": partial(check_petals, settings),
         "data": partial(check_data, settings),
         "service": partial(check_service, settings.home),
     }
@@ -202,6 +204,16 @@ def check_ports() -> list[Finding]:
         for name, port in wanted.items()
     )
     return [Finding("ports", State.GOOD, f"{told}; others are taken if need be")]
+
+
+def check_petals(settings: Settings) -> list[Finding]:
+    """Look for the environment of the Petals bridge; a first run needs it not."""
+    try:
+        found = versions.require(settings.petals_python)
+    except ServiceError as error:
+        return [Finding("petals", State.ABSENT, error.detail, error.cure)]
+    told = f"Petals {found.petals}, hivemind {found.hivemind}, PyTorch {found.torch}"
+    return [Finding("petals", State.GOOD, told)]
 
 
 def check_data(settings: Settings) -> list[Finding]:

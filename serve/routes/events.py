@@ -7,8 +7,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query
 from fastapi.responses import Response
 
+from cluster import petals_actor
 from cluster.asking import answer
 from cluster.audit import STATUS
+from cluster.petals_actor import ask
 from cluster.proposal_desk import KIND
 from evidence import canonical
 from evidence.errors import InvalidInput, RateLimited
@@ -46,8 +48,8 @@ async def stream_training_events(
     last_event_id: Annotated[str | None, Header(max_length=20)] = None,
 ) -> Response:
     """Send events as they happen, each with its sequence number as id, from `after` on."""
-    cursor = _cursor(after, last_event_id)
-    _require_room(context)
+    cursor = cursor_of(after, last_event_id)
+    require_room(context)
     state = None
     if run_id is None:
         last_seq = await answer(context.manager.audit_seq.remote())
@@ -56,7 +58,7 @@ async def stream_training_events(
         state, last_seq = view["status"], view["last_seq"]
         if view["sealed"] and cursor >= last_seq:
             return Response(status_code=204)
-    pace = _pace(context)
+    pace = pace_of(context)
     choose = _is_status if run_id is None else None
     make = lambda: _feed(context, run_id, state, last_seq, choose=choose)  # noqa: E731
     return EventStream(lambda: _frames(context, run_id, make, cursor, pace), pace)
@@ -76,21 +78,54 @@ async def stream_proposal_events(
 
     Ids are sequence numbers of the audit journal.
     """
-    cursor = _cursor(after, last_event_id)
-    _require_room(context)
+    cursor = cursor_of(after, last_event_id)
+    require_room(context)
     last_seq = await answer(context.manager.audit_seq.remote())
-    pace = _pace(context)
+    pace = pace_of(context)
     make = lambda: _feed(context, None, None, last_seq, choose=_is_proposal)  # noqa: E731
     return EventStream(lambda: _frames(context, _PROPOSALS, make, cursor, pace), pace)
 
 
-def _require_room(context: Context) -> None:
+@router.get(
+    "/petals",
+    response_class=Response,
+    responses={200: {"content": {"text/event-stream": {}}}},
+)
+async def stream_petals_events(
+    context: InContext,
+    after: AfterQuery = None,
+    last_event_id: Annotated[str | None, Header(max_length=20)] = None,
+) -> Response:
+    """Send what happens at the Petals bridge: peers and what was measured, fallbacks, refusals.
+
+    The newest 2,000 events are kept in memory: a reader gets those above its id that are left.
+    """
+    cursor = cursor_of(after, last_event_id)
+    require_room(context)
+    bridge = petals_actor.start_or_find(context.settings)
+    last_seq = await ask(bridge.last_event.remote())
+
+    async def read(after: int, limit: int, wait_s: float) -> list[bytes]:
+        return await ask(bridge.events.remote(after, limit, wait_s))
+
+    pace = pace_of(context)
+    make = lambda: Feed(read, last_seq=last_seq)  # noqa: E731
+    return EventStream(lambda: _frames(context, "petals", make, cursor, pace), pace)
+
+
+def require_room(context: Context) -> None:
+    """Make sure that another stream may be opened.
+
+    Raises:
+        RateLimited: As many are open as may be.
+    """
     limit = context.settings.max_streams
     if context.hub.streams >= limit:
         raise RateLimited(f"{limit} streams are open, the limit max_streams", field="max_streams")
 
 
-def _pace(context: Context) -> Pace:
+def pace_of(context: Context) -> Pace:
+    """Return how long and how much a stream may send."""
     settings = context.settings
     return Pace(settings.heartbeat_s, settings.send_timeout_s, settings.max_stream_bytes)
 
@@ -127,7 +162,7 @@ def _is_status(record: dict[str, Any]) -> bool:
     return bool(record["action"] == STATUS)
 
 
-def _cursor(after: int | None, last_event_id: str | None) -> int:
+def cursor_of(after: int | None, last_event_id: str | None) -> int:
     """Return where to go on: Last-Event-ID, which a client sends by itself, before `after`."""
     if not last_event_id:
         return after or 0

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("cluster", "evidence", "governance", "serve", "trainers")
+PACKAGES = ("cluster", "evidence", "governance", "petals_bridge", "serve", "trainers")
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 HEAVY = ("ray", "tinygrad", "fastapi", "starlette", "uvicorn")
@@ -58,6 +58,17 @@ def test_what_an_auditor_reads_loads_nothing_heavy() -> None:
 
 def test_the_manager_without_its_shell_loads_nothing_heavy() -> None:
     assert loaded_by("cluster.manager") == set()
+
+
+def test_one_file_imports_petals() -> None:
+    roots = {path: {name.partition(".")[0] for name in imported(path)} for path in MODULES}
+    found = {name_of(path) for path, names in roots.items() if names & {"petals", "hivemind"}}
+    assert found == {"petals_bridge/client.py"}
+
+
+def test_the_rules_of_the_bridge_load_nothing_heavy() -> None:
+    rules = ("allowlist", "bandwidth", "block_cache", "gate", "generation", "health", "routing")
+    assert loaded_by(", ".join(f"petals_bridge.{name}" for name in rules)) == set()
 
 
 def test_nothing_imports_a_mock_library() -> None:

@@ -53,9 +53,10 @@ def assert_problem(answer: httpx.Response, status: int, code: str) -> dict[str, 
 def test_every_get_route_has_the_stated_headers(http: httpx.Client) -> None:
     for route in sorted(app.routes()):
         method, path = route.split(" ")
-        if method != "GET" or path == "/api/events/training":
+        if method != "GET" or path.startswith("/api/events/"):
             continue
         url = path.replace("{run_id}", UNKNOWN).replace("{step}", "1")
+        url = url.replace("{generation_id}", "0" * 16)
         answer = http.get(url)
         assert answer.headers["cache-control"] == "no-store", route
         assert answer.headers["x-content-type-options"] == "nosniff", route
@@ -78,6 +79,12 @@ def test_every_route_but_the_open_ones_needs_the_token(service: LocalService) ->
                 assert http.request(method, path).status_code == 200, route
                 continue
             answer = http.request(method, path.replace("{run_id}", UNKNOWN).replace("{step}", "1"))
+            if path.startswith("/v1/"):
+                assert (answer.status_code, answer.json()["error"]["code"]) == (
+                    401,
+                    "unauthenticated",
+                )
+                continue
             assert_problem(answer, 401, "unauthenticated")
 
 
