@@ -25,7 +25,7 @@ from cluster.pulse import Pulse
 from cluster.settings import Settings, as_environment, from_environment
 from evidence import canonical
 from evidence.clock import timestamp, utc_now
-from evidence.errors import ServiceError, TooLarge
+from evidence.errors import ServiceError, TooLarge, Unavailable
 from petals_bridge import models, versions
 from petals_bridge.bandwidth import Allowance
 from petals_bridge.generations import GenerationRequest
@@ -307,8 +307,11 @@ def start_or_find(settings: Settings) -> "ActorProxy[PetalsActor]":
 
     Raises:
         NotInstalled: The environment of Petals is not there, or this Python is another one.
+        Unavailable: This process is in no cluster; Ray would start or join one by itself.
     """
     versions.require(settings.petals_python)
+    if not ray.is_initialized():
+        raise Unavailable("this process is in no Ray cluster, where the Petals bridge would be")
     environment = {
         **as_environment(settings),
         "OMP_NUM_THREADS": "1",

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import openai
 import psutil
 import pytest
 
@@ -441,6 +440,7 @@ def test_a_reader_goes_on_behind_its_last_event_and_gets_204_at_the_end(here: He
 
 
 def test_the_unmodified_openai_client_works(here: Here) -> None:
+    openai = pytest.importorskip("openai")  # here: it takes 100 MB
     here.ready("a", "b")
     client = openai.OpenAI(
         base_url=f"{here.service.url}/v1", api_key=here.service.token(), max_retries=0

@@ -18,7 +18,7 @@ NOT_ENTERED = {"/api/events/training", "/api/events/proposals"}
 VALUES = {
     "run_id": "0123456789ab", "audit_id": "0123456789ab", "step": "1", "name": "nobody",
     "key_id": "key-0123456789ab", "path": "0/000.p/1",
-    "proposal_id": "prop-00000000000000000000000000",
+    "proposal_id": "prop-00000000000000000000000000", "generation_id": "0123456789abcdef",
 }  # fmt: skip
 
 
