@@ -8,8 +8,6 @@ records to whoever asks.
 import asyncio
 import os
 import queue
-import subprocess
-import sys
 import threading
 import time
 from collections import deque
@@ -28,6 +26,7 @@ from evidence.clock import timestamp, utc_now
 from evidence.errors import ServiceError, TooLarge, Unavailable
 from petals_bridge import models, versions
 from petals_bridge.bandwidth import Allowance
+from petals_bridge.die_together import die_together
 from petals_bridge.generations import GenerationRequest
 from petals_bridge.wanted import FOLDER, WantedFile
 
@@ -44,14 +43,6 @@ _MOST_REPORTS = 10_000
 _RETRY_S = 1.0
 _ASK_S = 30.0
 
-_WATCHER = """
-import os, signal, sys, time
-parent, group = int(sys.argv[1]), int(sys.argv[2])
-while os.getppid() == parent:
-    time.sleep(0.3)
-os.killpg(group, signal.SIGKILL)
-"""
-
 
 class PetalsActor:
     """The bridge as an actor; see `petals_bridge.bridge.Bridge` for what the methods do."""
@@ -59,7 +50,7 @@ class PetalsActor:
     _bridge: "Bridge"
 
     def __init__(self) -> None:
-        _die_together()
+        die_together()  # Ray does not see a death while children hold its sockets
         self._settings = from_environment(os.environ)
         self._begun: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -278,25 +269,6 @@ def _expel(peer_id: str, why: str) -> int | None:
     except (ray.exceptions.RayError, ValueError, ServiceError):
         return None
     return counter
-
-
-def _die_together() -> None:
-    """Make this process and its children a group that ends with it, however it ends.
-
-    Ray does not see the death of a worker that is killed from outside while its children hold its
-    sockets. The watcher is a session of its own, so that it outlives the group that it kills.
-    """
-    try:
-        os.setpgid(0, 0)
-    except PermissionError:  # it leads a session, and so a group, already
-        assert os.getpgid(0) == os.getpid()
-    subprocess.Popen(
-        [sys.executable, "-c", _WATCHER, str(os.getpid()), str(os.getpgid(0))],
-        start_new_session=True,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
 
 
 _Remote = ray.remote(PetalsActor)

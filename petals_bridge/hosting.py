@@ -4,7 +4,7 @@
 
 It runs Petals' server behind the gate, and writes into its folder: `server.json` when it serves
 (peer id and addresses), `server-counts.json` every second, a line in `denied.jsonl` for each
-refusal. It ends itself when its parent does.
+refusal. It ends, with all its children, when its parent does.
 """
 
 import json
@@ -13,7 +13,6 @@ import signal
 import sys
 import threading
 import time
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,6 +24,7 @@ from evidence.files import write_atomic
 from petals_bridge.allowlist import Right
 from petals_bridge.allowlist_file import AllowlistFile, keys_of
 from petals_bridge.bandwidth import Allowance, Guardrail
+from petals_bridge.die_together import die_together, die_with_parent
 from petals_bridge.gate import Gate
 
 log = structlog.get_logger()
@@ -73,6 +73,8 @@ class Spec(BaseModel):
 
 def main(path: Path) -> None:
     """Serve until SIGTERM, or until the parent is gone."""
+    die_together()
+    die_with_parent()
     spec = Spec.model_validate_json(path.read_bytes())
     from petals_bridge import client  # noqa: PLC0415 - takes seconds, and needs its environment
 
@@ -80,11 +82,7 @@ def main(path: Path) -> None:
     _install(spec, client)
     server = _make(spec, client)
     signal.signal(signal.SIGTERM, lambda *_: server.stop.set())
-    for work in (
-        partial(_tell_when_ready, spec, server),
-        partial(_end_with, os.getppid(), server),
-    ):
-        threading.Thread(target=work, daemon=True).start()
+    threading.Thread(target=_tell_when_ready, args=(spec, server), daemon=True).start()
     try:
         server.run()
     finally:
@@ -157,15 +155,6 @@ def _tell_when_ready(spec: Spec, server: Any) -> None:
         "end": spec.end,
     }
     write_atomic(spec.folder / STATE, json.dumps(state).encode())
-
-
-def _end_with(parent: int, server: Any) -> None:
-    """Stop when the parent is gone; what does not stop in time is killed with its group."""
-    while os.getppid() == parent:
-        time.sleep(_POLL_S)
-    server.stop.set()
-    time.sleep(10)
-    os.killpg(os.getpgid(0), signal.SIGKILL)
 
 
 class _Counted:
