@@ -19,7 +19,7 @@ from evidence import canonical
 from evidence.clock import moment
 from evidence.errors import InvalidInput, ServiceError
 from serve import problems
-from serve.routes.petals import Bridge, of_context
+from serve.routes.petals import Bridge, of_context, require_begun
 
 
 class ErrorBody(BaseModel):
@@ -204,6 +204,7 @@ async def _answered(
     request: Request, bridge: Any, asked: Asked, wanted: dict[str, Any], shape: _Completion
 ) -> Response:
     generation_id = await ask(bridge.generate.remote(wanted, asked.model))
+    await require_begun(bridge, generation_id)
     records = _records(bridge, generation_id)
     if asked.stream:
         frames = _frames(records, shape, request.url.path, wants_usage=asked.wants_usage)

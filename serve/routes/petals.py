@@ -1,6 +1,7 @@
 """The Petals bridge: status, peers, allowlist, join, host, leave, cache, and text as a stream."""
 
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +11,8 @@ from fastapi.responses import Response
 from cluster import petals_actor
 from cluster.asking import answer
 from cluster.petals_actor import ask
+from evidence import canonical
+from evidence.errors import of_code
 from serve import schemas
 from serve.context import Asker, Context, InContext
 from serve.routes.events import cursor_of, pace_of, require_room
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
     from ray.actor import ActorProxy
 
     from cluster.petals_actor import PetalsActor
+
+_BEGIN_S = 60.0
 
 GenerationId = Annotated[str, Path(pattern=r"^[0-9a-f]{16}$", description="16 hex digits.")]
 LastEventId = Annotated[str | None, Header(max_length=20)]
@@ -107,6 +112,7 @@ async def generate(context: InContext, bridge: Bridge, wanted: schemas.PetalsGen
     """Continue a text; events `generation` (with `generation_id`), `route`, `token`, ..., `end`."""
     request = wanted.model_dump(mode="json")
     generation_id = await ask(bridge.generate.remote(request, None))
+    await require_begun(bridge, generation_id)
     return stream_of(context, bridge, generation_id, after=0)
 
 
@@ -123,6 +129,29 @@ async def continue_generation(
     if has_ended and after >= last_seq:
         return Response(status_code=204)
     return stream_of(context, bridge, generation_id, after=after)
+
+
+async def require_begun(bridge: Any, generation_id: str) -> None:
+    """Return when a generation has its first token, or has taken `_BEGIN_S` without one.
+
+    What fails before the first token is an answer of its own; what fails after it, an event.
+
+    Raises:
+        ServiceError: It failed before its first token.
+    """
+    deadline = time.monotonic() + _BEGIN_S
+    after = 0
+    while time.monotonic() < deadline:
+        for line in await ask(bridge.generation_lines.remote(generation_id, after, 100, 1.0)):
+            record = canonical.decode_object(line)
+            after = int(record["seq"])
+            if record["kind"] in {"token", "end"}:
+                return
+            if record["kind"] == "error":
+                error = of_code(record["code"], record["detail"])
+                for member in ("field", "expected", "found", "cure"):
+                    setattr(error, member, record[member])
+                raise error
 
 
 def stream_of(context: Context, bridge: Any, generation_id: str, *, after: int) -> Response:

@@ -352,10 +352,15 @@ def test_a_peer_that_lies_is_found_and_expelled(here: Here) -> None:
 
 
 def actor(here: Here) -> psutil.Process:
-    (found,) = [
-        one for one in here.service.processes() if one.cmdline()[:1] == ["ray::PetalsActor"]
-    ] or [one for one in here.service.processes() if "ray::PetalsActor" in " ".join(one.cmdline())]
-    return found
+    """Return the bridge's process; the fork in which its table lives has the same title."""
+    found = [one for one in here.service.processes() if "ray::PetalsActor" in _title(one)]
+    return min(found, key=psutil.Process.create_time)
+
+
+def _title(process: psutil.Process) -> str:
+    with contextlib.suppress(psutil.Error):
+        return " ".join(process.cmdline())
+    return ""
 
 
 def test_a_bridge_that_is_killed_in_mid_generation_comes_back_and_goes_on(here: Here) -> None:
@@ -403,17 +408,16 @@ def test_leave_and_join_again_leave_no_process_and_a_damaged_block_is_mended(her
 def test_nothing_but_loopback_is_ever_connected_to(here: Here) -> None:
     here.ready("a", "b")
     assert tokens(here.generate(max_tokens=5)) == here.golden[:5]
-    members = [one.process.pid for one in here.swarm.members.values() if one.process]
-    roots = [actor(here).pid, *members]
-    everyone = [one for root in roots for one in (psutil.Process(root), *swarms.below(root))
-                if psutil.pid_exists(root)]  # fmt: skip
+    members = [one.process for one in here.swarm.members.values() if one.is_alive]
+    roots = [actor(here).pid, *(one.pid for one in members if one)]
+    everyone = [one for root in roots for one in (psutil.Process(root), *swarms.below(root))]
     remote = {
         connection.raddr.ip
         for one in everyone
         for connection in _connections(one)
         if connection.raddr
     }
-    assert remote <= {"127.0.0.1", "::1"}
+    assert remote <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
     assert remote
 
 
@@ -476,11 +480,10 @@ def test_everything_dead_and_nothing_cached_says_what_is_missing(here: Here) -> 
     folder.rename(kept)
     try:
         here.swarm.members["a"].kill()
-        last = here.swarm.entry.blocks - 1
         with pytest.raises(BlocksMissing) as caught:
             here.generate()
         assert caught.value.found is not None
-        assert str(last) in caught.value.found
+        assert caught.value.found.startswith("without: 0, 1")
         assert caught.value.cure
     finally:
         kept.rename(folder)
