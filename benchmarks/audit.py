@@ -73,7 +73,7 @@ def _audited(root: Path, steps: int) -> AuditReport:
         Unavailable: It did not pass.
     """
     cache = both_ways.settings().cache
-    auditor = Auditor(cache=cache, bring=lambda name: store.status(name, cache))
+    auditor = Auditor(cache=cache, bring=lambda config: store.status(config.dataset, cache))
     report = audit.audit(root, Request(begin=steps, end=2 * steps), auditor)
     if report.verdict is not Verdict.PASSED:
         raise Unavailable(f"the audit did not pass: {report.summary}")

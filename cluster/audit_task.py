@@ -26,7 +26,7 @@ def _audit(run_id: str, windows: Mapping[str, Any]) -> dict[str, Any]:
     keys = read_history(ray.get(find_manager().keys.remote()))
     auditor = Auditor(
         cache=settings.cache,
-        bring=lambda name: require_dataset(name, settings),
+        bring=lambda config: require_dataset(config.dataset, settings, own=config.data),
         public_key=keys[-1],
         library=settings.kernel_library,
     )

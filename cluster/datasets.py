@@ -2,16 +2,20 @@
 
 import asyncio
 import shutil
+from pathlib import Path
 from typing import Any
 
 import httpx
 
 from cluster.audit import AuditJournal, Who
+from cluster.library import Library
 from cluster.settings import Settings
 from evidence.errors import ServiceError, Unavailable, of_code
 from evidence.records import Fault
-from trainers.data import catalog, store
+from governance.licences import NOASSERTION
 from trainers.data import fetch as fetches
+from trainers.data import store
+from trainers.data.catalog import TextSet
 
 _CONNECT_TIMEOUT_S = 5.0
 _READ_TIMEOUT_S = 60.0
@@ -28,6 +32,8 @@ class DatasetShelf:
     def __init__(self, settings: Settings, audit: AuditJournal) -> None:
         self._settings = settings
         self._audit = audit
+        self.library = Library(settings.home / "datasets")
+        """What is known of data sets."""
         self._fetching: dict[str, asyncio.Task[None]] = {}
         self._progress: dict[str, tuple[int, int | None]] = {}
         self._faults: dict[str, Fault] = {}
@@ -35,7 +41,7 @@ class DatasetShelf:
 
     async def views(self) -> list[dict[str, Any]]:
         """Return every data set: state, digests, licence, progress of a fetch, last error."""
-        return [await self.view(name) for name in catalog.names()]
+        return [await self.view(name) for name in self.library.names()]
 
     async def view(self, name: str) -> dict[str, Any]:
         """Return one data set; hashes its files.
@@ -43,7 +49,9 @@ class DatasetShelf:
         Raises:
             NotFound: There is no such data set.
         """
-        entry = catalog.entry(name)
+        entry = self.library.spec(name)
+        dossier = self.library.dossier(name)
+        told = dossier.entry if dossier else None
         known = await asyncio.to_thread(self._status, name)
         fetching = name in self._fetching
         done, total = self._progress.get(name, (0, None))
@@ -52,10 +60,10 @@ class DatasetShelf:
             "name": name,
             "title": entry.title,
             "state": "fetching" if fetching else known.state,
-            "licence": entry.licence,
-            "licence_note": entry.licence_note,
-            "citation": entry.citation,
-            "source": entry.source,
+            "licence": told.licence.data if told else NOASSERTION,
+            "licence_note": told.licence.basis if told else "the manifest has no such data set",
+            "citation": told.citation if told else "",
+            "source": told.sources[0] if told else "",
             "files": {
                 file: {"bytes": expected.bytes, "sha256": expected.sha256, "found": found}
                 for (file, expected), found in zip(
@@ -66,6 +74,41 @@ class DatasetShelf:
             "total_bytes": total if fetching else None,
             "error": fault.model_dump() if fault else None,
         }
+
+    async def state(self, name: str) -> store.State:
+        """Return whether a data set can be trained on.
+
+        Raises:
+            NotFound: There is no such data set.
+        """
+        return (await asyncio.to_thread(self._status, name)).state
+
+    async def found(self, name: str) -> dict[str, str] | None:
+        """Return the SHA-256 of each file as it is on the disk; None if not all of them are here.
+
+        Raises:
+            NotFound: There is no such data set.
+        """
+        known = await asyncio.to_thread(self._status, name)
+        held = {file: sha256 for file, sha256 in known.files.items() if sha256 is not None}
+        return held if len(held) == len(known.files) else None
+
+    def paths(self, name: str) -> dict[str, Path]:
+        """Return where each file of a data set lies once it is here.
+
+        Raises:
+            NotFound: There is no such data set.
+        """
+        folder = store.folder(name, self._settings.cache)
+        return {file: folder / file for file in self.library.spec(name).files}
+
+    def is_text(self, name: str) -> bool:
+        """Return whether a data set is a text.
+
+        Raises:
+            NotFound: There is no such data set.
+        """
+        return isinstance(self.library.spec(name), TextSet)
 
     async def fetch(self, name: str, *, who: Who) -> dict[str, Any]:
         """Start a fetch unless one is under way or the data is here; return the view.
@@ -101,20 +144,20 @@ class DatasetShelf:
         folder = store.folder(name, self._settings.cache)
         return {
             file: await asyncio.to_thread((folder / file).read_bytes)
-            for file in catalog.entry(name).files
+            for file in self.library.spec(name).files
         }
 
     def _status(self, name: str) -> store.Status:
         """Return the status of a data set; its files are hashed again only when they changed."""
         folder = store.folder(name, self._settings.cache)
-        files = [folder / file for file in catalog.entry(name).files]
+        files = [folder / file for file in self.library.spec(name).files]
         stamp = tuple(
             (file.stat().st_size, file.stat().st_mtime_ns) if file.exists() else None
             for file in files
         )
         known = self._statuses.get(name)
         if known is None or known[0] != stamp:
-            known = (stamp, store.status(name, self._settings.cache))
+            known = (stamp, store.status(name, self._settings.cache, own=self.library.own(name)))
             self._statuses[name] = known
         return known[1]
 
@@ -139,6 +182,11 @@ class DatasetShelf:
         def progress(_: str, done: int, total: int | None) -> None:
             self._progress[name] = (done, total)
 
+        own = self.library.own(name)
+        if own is not None:
+            return fetches.find_own(
+                name, own, cache=self._settings.cache, search_path=self._settings.search_path
+            )
         timeout = httpx.Timeout(_READ_TIMEOUT_S, connect=_CONNECT_TIMEOUT_S)
         with httpx.Client(timeout=timeout, follow_redirects=True) as client:
             return fetches.fetch(

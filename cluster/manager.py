@@ -18,6 +18,7 @@ from cluster.anchor import JournalAnchor
 from cluster.audit import AuditJournal, Who
 from cluster.audits import AuditDesk, Work
 from cluster.datasets import DatasetShelf
+from cluster.gatekeeper import Gatekeeper, Unready, refusal
 from cluster.launching import Launcher, require_ray_train
 from cluster.limits import require_space, require_within
 from cluster.notary import Notary
@@ -33,8 +34,15 @@ from cluster.settings import Settings
 from cluster.states import RESUMABLE, advance
 from cluster.supervision import Ending, NodeLost, Supervisor
 from evidence.clock import Clock, moment, utc_now
-from evidence.errors import Conflict, RateLimited, StorageFull
+from evidence.errors import (
+    Conflict,
+    PolicyUnreadable,
+    RateLimited,
+    ServiceError,
+    StorageFull,
+)
 from evidence.records import Beginning, Checkpoint, Fault, Placement, RunState, TrainingEvent
+from evidence.verdict import Outcome
 from trainers import recipes
 from trainers.config import DeviceName
 
@@ -87,6 +95,11 @@ class Manager:
             clock=clock,
         )
         self.shelf = DatasetShelf(settings, self.audit)
+        self.gate = Gatekeeper(
+            settings, self.shelf, notary, self.audit, clock=clock, ready=self._look_at_queue
+        )
+        self.gate.approvals = self.proposals.approvals
+        self.proposals.own = self.shelf.library.own
         self.audits = AuditDesk(
             settings.home / "audits",
             notary=notary,
@@ -182,17 +195,24 @@ class Manager:
             ConfigError: The request is no config, or over a limit.
             NotInstalled: It asks for several workers, and Ray Train is not here.
             Conflict: The key was used with another config.
+            PolicyDenied: The data gate denies it.
+            ApprovalNeeded: The data gate wants a proposal that it does not cite.
+            PolicyUnreadable: The data policy cannot be read.
             RateLimited: The queue is full, or the caller's quota is used up; a run that its key
                 finds is returned nevertheless.
             StorageFull: The disk is nearly full; as above.
         """
-        config = recipes.resolve(request)
+        config = recipes.resolve(request, own=self.shelf.library.own)
         if config.workers > 1:
             require_ray_train()
         earlier = self.registry.of_key(idempotency_key, config)
         if earlier is not None:
             return self.view(earlier.run_id)
         require_within(config, self.settings.limits)
+        await self.gate.at_the_door(config, who=who)
+        earlier = self.registry.of_key(idempotency_key, config)  # the same may have come meanwhile
+        if earlier is not None:
+            return self.view(earlier.run_id)
         require_space(self.settings.runs_root, self.settings.limits)
         self.accounts.require_quota(who, steps=config.steps)
         counts = self.registry.count()
@@ -238,6 +258,7 @@ class Manager:
 
         Raises:
             Conflict: The run is in another state.
+            PolicyDenied, ApprovalNeeded, PolicyUnreadable: As for `submit`.
         """
         folder = self.registry.folder(run_id)
         if folder.summary.state not in RESUMABLE:
@@ -248,6 +269,7 @@ class Manager:
                 expected="interrupted or failed",
                 found=folder.summary.state,
             )
+        await self.gate.at_the_door(folder.config, who=who)
         await self._move(folder, RunState.QUEUED, f"resumed by {who}", who=who)
         self._queue_pulse.fire()
         return self.view(run_id)
@@ -425,8 +447,7 @@ class Manager:
                 continue
             decision = self._decide(folder, nodes)
             if isinstance(decision, Place) and folder.config.device not in blocked:
-                self._waiting.pop(folder.run_id, None)
-                await self._launch(folder, decision)
+                await self._clear_and_launch(folder, decision)
                 continue
             if not (isinstance(decision, Wait) and decision.is_alone):
                 blocked.add(folder.config.device)
@@ -461,6 +482,38 @@ class Manager:
             taken=self._taken(),
             pinned_device=_device(earlier) if earlier else None,
         )
+
+    async def _clear_and_launch(self, folder: RunFolder, place: Place) -> None:
+        """Place a run that the data gate lets through; one that it does not has failed."""
+        try:
+            answer = await self.gate.before_placement(folder, device=place.device)
+            if isinstance(answer, Unready):
+                self._waiting[folder.run_id] = answer.reason
+                return
+            decision, verdict = answer
+            if folder.summary.state is not RunState.QUEUED:  # cancelled meanwhile
+                return
+            self.gate.enter(folder, verdict)
+        except (PolicyUnreadable, StorageFull) as error:  # until that is mended, no run begins
+            self._waiting[folder.run_id] = error.detail
+            return
+        except ServiceError as error:
+            await self._refuse(folder, error)
+            return
+        self._waiting.pop(folder.run_id, None)
+        if decision.outcome is Outcome.ALLOW:
+            await self._launch(folder, place)
+        else:
+            await self._refuse(folder, refusal(decision))
+
+    async def _refuse(self, folder: RunFolder, error: ServiceError) -> None:
+        self._waiting.pop(folder.run_id, None)
+        self._count("error", error.code)
+        fault = Fault(code=error.code, detail=error.detail[:4000])
+        await self._move(folder, RunState.FAILED, error.detail, error=fault)
+
+    def _look_at_queue(self) -> None:
+        self._queue_pulse.fire()
 
     async def _launch(self, folder: RunFolder, place: Place) -> None:
         self._places[folder.run_id] = place

@@ -21,6 +21,7 @@ from cluster.devices import DeviceBoard
 from cluster.directory import HEAD_NODE, MANAGER, NAMESPACE
 from cluster.gauges import Gauges
 from cluster.launcher import RayLauncher, node_free
+from cluster.library import Spec
 from cluster.manager import Manager
 from cluster.notary import Notary
 from cluster.prediction import as_images, classify_on_cluster
@@ -31,6 +32,7 @@ from cluster.settings import Settings, as_environment, from_environment
 from evidence.clock import utc_now
 from evidence.errors import Conflict, StorageFull
 from evidence.records import RunState, TrainingEvent
+from governance.manifest import Entry
 from trainers.provenance import describe_code
 
 if TYPE_CHECKING:
@@ -204,7 +206,7 @@ class ManagerActor(AccountMethods, ProposalMethods):
         """Classify images with a checkpoint."""
         await self._begin()
         folder = self._folder(run_id)
-        pixels = as_images(images, dataset=folder.config.dataset)
+        pixels = as_images(images, folder.config)
         chosen, model = await asyncio.to_thread(reading.model_file, folder, step)
         answer = await classify_on_cluster(folder.config, model, pixels)
         return {"run_id": run_id, "step": chosen, "predictions": answer}
@@ -220,6 +222,25 @@ class ManagerActor(AccountMethods, ProposalMethods):
         """Return the data sets and whether they are here."""
         await self._begin()
         return await self._manager.shelf.views()
+
+    @ray.method
+    async def dossier(self, name: str) -> dict[str, Any]:
+        """Return all that is known of a data set."""
+        await self._begin()
+        return await self._manager.gate.dossier(name)
+
+    @ray.method
+    async def add_dataset(self, name: str, spec: Spec, entry: Entry, who: Who) -> dict[str, Any]:
+        """Take in a data set of somebody's own."""
+        await self._begin()
+        change = self._manager.gate.add(name, spec, entry, who=who)
+        return await self._manager.carry_through(change)
+
+    @ray.method
+    async def approve_dataset(self, name: str, who: Who) -> dict[str, Any]:
+        """Approve the bytes of a data set that was added."""
+        await self._begin()
+        return await self._manager.carry_through(self._manager.gate.approve(name, who=who))
 
     @ray.method
     async def fetch_dataset(self, name: str, who: Who) -> dict[str, Any]:
@@ -256,7 +277,7 @@ class ManagerActor(AccountMethods, ProposalMethods):
         return await self._manager.health()
 
     async def _has_canary_data(self) -> bool:
-        return bool((await self._manager.shelf.view(DATASET))["state"] == "ready")
+        return await self._manager.gate.allows(DATASET)
 
     def _canary_view(self) -> dict[str, Any]:
         if not self._settings.canary:

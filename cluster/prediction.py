@@ -10,7 +10,6 @@ from cluster.settings import from_environment
 from evidence.errors import InvalidInput, ServiceError
 from trainers import runtime
 from trainers.config import RunConfig
-from trainers.data import catalog
 from trainers.data.catalog import ImageSet
 
 _NDIM_WITHOUT_CHANNEL = 3
@@ -44,17 +43,17 @@ def classify(config: dict[str, Any], model: bytes, images: np.ndarray) -> list[d
     ]
 
 
-def as_images(values: list[Any], *, dataset: str) -> np.ndarray:
+def as_images(values: list[Any], config: RunConfig) -> np.ndarray:
     """Return images of a data set's size as uint8, (N, C, H, W).
 
     Args:
         values: Nested lists, each image H x W (one channel) or C x H x W, of integers 0 to 255.
-        dataset: Name of the data set that the model was trained on.
+        config: The run that the model is of.
 
     Raises:
         InvalidInput: Another shape, or a value that is no integer from 0 to 255.
     """
-    entry = catalog.entry(dataset)
+    entry, dataset = config.entry, config.dataset
     if not isinstance(entry, ImageSet):
         raise InvalidInput(
             f"images: this run's model reads {dataset}, a text; only images are classified",

@@ -40,9 +40,8 @@ from governance.proposals.schema import (
     Vote,
 )
 from governance.proposals.ulid import new_id
-from trainers import config as configs
+from trainers import recipes
 from trainers.config import MIN_CHECKPOINTS
-from trainers.data import catalog
 
 KIND = "proposal"
 """`kind` of the journal's lines about proposals; the name of their events in a stream."""
@@ -78,6 +77,8 @@ class ProposalDesk:
         self._journal = journal
         self._pulse = pulse
         self._clock = clock
+        self.own: recipes.Own = recipes.no_own
+        """Looks up a data set that was added to the service."""
         self._queue = Queue(
             settings.home / "proposals",
             keys=read_history(notary.keyring.history),
@@ -227,13 +228,14 @@ class ProposalDesk:
         """Return what is to be trained, bound to the digests of data and model."""
         model = {"architecture": wanted.model} if isinstance(wanted.model, str) else wanted.model
         try:
-            config = configs.parse(
+            config = recipes.resolve(
                 {
                     "dataset": wanted.dataset,
                     "model": model,
                     "steps": max(wanted.steps, MIN_CHECKPOINTS),
                     "device": wanted.device or "auto",
-                }
+                },
+                own=self.own,
             )
         except ConfigError as error:
             error.field = f"training.{error.field}" if error.field else "training"
@@ -245,7 +247,7 @@ class ProposalDesk:
                 f"found {config.model.architecture}",
                 field="training.model",
             )
-        files = catalog.entry(config.dataset).files
+        files = config.entry.files
         return Training(
             model=config.model.architecture,
             model_digest=digest_of_model(config.model.model_dump(mode="json")),

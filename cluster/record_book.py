@@ -4,17 +4,13 @@ A record goes into records.jsonl first and into the log then; both take the same
 whatever a crash leaves between them is mended by `mend`, and a record is never made twice.
 """
 
-import os
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
 from cluster.notary import Notary
+from cluster.signed_lines import SignedLines
 from cluster.summary import body_of
-from evidence import binding, canonical, digest, journal
+from evidence import binding, digest, journal
 from evidence.binding import Commitment, Place
-from evidence.errors import InvalidInput
-from evidence.files import fsync_folder, no_space_as_storage_full
 from evidence.pack import PackPaths
 from evidence.records import CheckpointAction, CheckpointRecord, EventKind
 from evidence.signing import unverified_statement
@@ -30,19 +26,18 @@ class RecordBook:
 
     def __init__(self, paths: PackPaths, notary: Notary) -> None:
         self._paths = paths
-        self._notary = notary
-        self._lines = _whole_lines(paths.records)
+        self._signed = SignedLines(paths.records, notary)
 
     @property
     def lines(self) -> list[bytes]:
         """The envelopes so far, the commitment first."""
-        return self._lines
+        return self._signed.lines
 
     def commitment(self) -> Commitment | None:
         """Return what the run was committed to, or None where it is not yet."""
-        if not self._lines:
+        if not self.lines:
             return None
-        said = unverified_statement(self._lines[0])
+        said = unverified_statement(self.lines[0])
         return binding.predicate_of(said, Commitment, binding.COMMITMENT)
 
     def commit(self, commitment: Commitment) -> None:
@@ -51,8 +46,8 @@ class RecordBook:
         Raises:
             StorageFull: The disk took no more.
         """
-        assert not self._lines, "a run is committed to once"
-        self._add(binding.commitment_statement(commitment))
+        assert not self.lines, "a run is committed to once"
+        self._signed.add(binding.commitment_statement(commitment))
 
     def bind(self, record: CheckpointRecord, *, events: Place, metrics: Place) -> None:
         """Sign and log the record of a checkpoint, if the run was committed to.
@@ -65,9 +60,9 @@ class RecordBook:
         Raises:
             StorageFull: The disk took no more; `mend` makes up for it.
         """
-        if self._lines:
-            previous = digest.of_bytes(self._lines[-1])
-            self._add(
+        if self.lines:
+            previous = digest.of_bytes(self.lines[-1])
+            self._signed.add(
                 binding.checkpoint_statement(
                     record,
                     run_id=self._paths.root.name,
@@ -84,54 +79,12 @@ class RecordBook:
             BrokenChain: A journal is damaged.
             StorageFull: The disk took no more.
         """
-        if not self._lines:
+        if not self.lines:
             return
-        missing = list(_written(self._paths))[len(self._lines) - 1 :]
+        missing = list(_written(self._paths))[len(self.lines) - 1 :]
         for record, events, metrics in missing:
             self.bind(record, events=events, metrics=metrics)
-        self._notary.enter(self._lines)
-
-    def _add(self, statement: Mapping[str, Any]) -> None:
-        envelope = self._notary.sign(statement)
-        path = self._paths.records
-        is_new = not path.exists()
-        size = sum(len(line) + 1 for line in self._lines)
-        with no_space_as_storage_full(path.name), path.open("ab", buffering=0) as file:
-            try:
-                os.ftruncate(file.fileno(), size)  # what a crash left of a line
-                _write_whole(file.fileno(), envelope + b"\n")
-                os.fsync(file.fileno())
-            except OSError:
-                os.ftruncate(file.fileno(), size)
-                raise
-        if is_new:
-            fsync_folder(path.parent)
-        self._lines.append(envelope)
-        self._notary.enter([envelope])
-
-
-def _write_whole(descriptor: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(descriptor, data) :]
-
-
-def _whole_lines(path: Path) -> list[bytes]:
-    """Return the lines of records.jsonl, without a last one that a crash left incomplete."""
-    if not path.exists():
-        return []
-    lines = path.read_bytes().split(b"\n")
-    lines.pop()
-    while lines and not _is_json(lines[-1]):  # a crash of the machine can leave zeros
-        lines.pop()
-    return lines
-
-
-def _is_json(line: bytes) -> bool:
-    try:
-        canonical.decode_canonical(line)
-    except InvalidInput:
-        return False
-    return True
+        self._signed.mend()
 
 
 def _written(paths: PackPaths) -> Iterator[tuple[CheckpointRecord, Place, Place]]:

@@ -20,6 +20,7 @@ from cluster.notary import Notary
 from cluster.record_book import RecordBook
 from cluster.states import advance
 from cluster.summary import RunSummary
+from cluster.verdict_book import VerdictBook
 from evidence import canonical, digest, files, pack
 from evidence import journal as journals
 from evidence.binding import Code, Commitment, Place
@@ -64,6 +65,7 @@ class RunFolder:
     def __init__(self, path: Path, *, clock: Clock, notary: Notary) -> None:
         self.paths = PackPaths(path)
         self.run_id = path.name
+        self.verdicts = VerdictBook(self.paths, notary)
         self.records = RecordBook(self.paths, notary)
         self.config_bytes = self.paths.config.read_bytes()
         self.config = RunConfig.model_validate_json(self.config_bytes)
@@ -141,7 +143,9 @@ class RunFolder:
 
         Raises:
             IntegrityError: An earlier attempt described another model.
+            DigestMismatch: The trainer has read other bytes than the data gate let through.
         """
+        self.verdicts.require_same_data(provenance)
         described = canonical.encode(model)
         if self.paths.model.exists() and self.paths.model.read_bytes() != described:
             raise IntegrityError("model.json: this attempt describes another model than the first")
@@ -248,6 +252,7 @@ class RunFolder:
             limits=dict(self._notary.limits),
             events=self._place_of(self._events),
             log=self._notary.log,
+            previous=self.verdicts.last_sha256,
             **beginning.model_dump(),
         )
 
@@ -477,6 +482,7 @@ def open_folder(path: Path, *, clock: Clock, notary: Notary) -> RunFolder:
     with Journal(paths.metrics, genesis=genesis, owns_sequence=False) as metrics:
         complete_metrics(paths.events, metrics, genesis=genesis)
     folder = RunFolder(path, clock=clock, notary=notary)
+    folder.verdicts.mend()
     folder.records.mend()
     if is_ahead and not folder.summary.has_ended:
         message = "metrics.jsonl was ahead of events.jsonl and was written again from it"

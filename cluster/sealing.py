@@ -25,11 +25,14 @@ def seal_run(folder: RunFolder, notary: Notary) -> Mapping[str, str]:
         begun = canonical.decode_object(paths.provenance.read_bytes())
         ended = {"state": folder.summary.state, "ended": folder.summary.ended}
         files.write_atomic(paths.provenance, canonical.encode({**begun, **ended}))
+    folder.verdicts.mend()
     folder.records.mend()
     if folder.records.lines:
         _sign_models(folder, notary)
+    else:
+        folder.verdicts.put_away()
     finalise(paths.root, notary.keyring.key, run_id=folder.run_id, authority=notary.authority)
-    entries = [*folder.records.lines, paths.seal_envelope.read_bytes()]
+    entries = [*folder.verdicts.lines, *folder.records.lines, paths.seal_envelope.read_bytes()]
     if folder.records.lines:
         proof = notary.prove(entries)
         seal.prove(paths.root, tree_head=proof.tree_head, inclusion=proof.inclusion)

@@ -21,7 +21,7 @@ _OF_PROCESSES = frozenset({"ZEROPOINT_SERVICE_ID", "ZEROPOINT_ROLE"})
 """Variables that the service gives its own processes; they are no settings."""
 _UNPREFIXED = {"evidence_root": "EVIDENCE_ROOT", "mocks_disabled": "MOCKS_DISABLED"}
 
-_OTHER_PATHS = ("home", "tls_certificate", "tls_key", "witnesses")
+_OTHER_PATHS = ("home", "tls_certificate", "tls_key", "witnesses", "policy")
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -111,6 +111,8 @@ class Settings(BaseModel):
     shuffled labels."""
     witnesses: Path | None = None
     """File with a line `VERIFIER_KEY URL` for each witness that is asked to cosign the log."""
+    policy: Path | None = None
+    """TOML file with the data policy; the shipped one (governance/policy.toml) if it is not set."""
     session_s: Annotated[int, Field(ge=60, le=30 * 86400)] = 12 * 3600
     """Seconds after which a browser has to sign in again."""
     max_sign_ins: Count = 10

@@ -174,7 +174,7 @@ def train_attempt(ticket: Ticket, *, group: Group = ALONE) -> None:
     from trainers.models import build  # noqa: PLC0415
 
     kernel_probe.check(ticket.place.device)
-    dataset = require_dataset(config.dataset, settings)
+    dataset = require_dataset(config.dataset, settings, own=config.data)
     start = Start.from_files(ticket.start) if ticket.start else Start.fresh()
     if group.rank > 0:
         unheard: deque[TrainingEvent] = deque(maxlen=0)  # worker 0 says the same

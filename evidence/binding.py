@@ -74,7 +74,8 @@ class Commitment(Record):
     """Where events.jsonl stood; no metric stands before it."""
     log: Annotated[str, Field(min_length=1, max_length=300)]
     """Verifier key of the log that gets the records of this run (C2SP signed-note)."""
-    previous: None = None
+    previous: Digest | None = None
+    """SHA-256 of the line of verdicts.jsonl that let the run through; null in format 2."""
 
 
 class CheckpointBinding(Record):

@@ -50,7 +50,7 @@ def complete(subject: Subject) -> Good:
                 where=f"{MANIFEST}, /v",
                 expected=str(format_of(listed)),
                 found=str(version),
-                meaning="records.jsonl was added, or taken out",
+                meaning="records.jsonl or verdicts.jsonl was added, or taken out",
             )
         )
     beside = set(unlisted(version))

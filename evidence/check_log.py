@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Final
+from itertools import pairwise
+from typing import Final, NamedTuple
 
+from evidence import digest
 from evidence.binding import Commitment
+from evidence.check_records import lines_of
 from evidence.clock import moment, timestamp
 from evidence.errors import BadProof, BadSignature, InvalidInput
 from evidence.inclusion import Inclusion
@@ -19,6 +22,7 @@ from evidence.pack import (
     SEAL_ENVELOPE,
     SEAL_INCLUSION,
     SEAL_TREE_HEAD,
+    VERDICTS,
 )
 from evidence.subject import (
     Difference,
@@ -35,12 +39,12 @@ CLOCKS_DIFFER_S: Final = 300
 
 
 def inclusion(subject: Subject) -> Good:
-    """(16) Each record and the seal are entries of the log, in order."""
+    """(16) Each verdict, each record and the seal are entries of the log, in order."""
     subject.require_bound()
     subject.require_sealed()
     head = _head(subject)
     held = subject.read_as(SEAL_INCLUSION, Inclusion)
-    entries = [*(record.data for record in subject.records), subject.read(SEAL_ENVELOPE)]
+    entries = _entries(subject)
     if held.log != subject.log or held.size != head.head.size or len(held.entries) != len(entries):
         raise Differs(
             Difference(
@@ -51,12 +55,10 @@ def inclusion(subject: Subject) -> Good:
                 meaning="proofs were removed, or are of another pack or tree head",
             )
         )
-    before = -1
-    for number, (entry, told) in enumerate(zip(entries, held.entries, strict=True), 1):
-        place = line_place(RECORDS, number) if number < len(entries) else SEAL_ENVELOPE
+    for number, (entry, told) in enumerate(zip(entries, held.entries, strict=True)):
         try:
             merkle.require_included(
-                merkle.leaf_hash(entry),
+                merkle.leaf_hash(entry.data),
                 index=told.index,
                 size=head.head.size,
                 proof=[bytes.fromhex(one) for one in told.hashes],
@@ -65,26 +67,58 @@ def inclusion(subject: Subject) -> Good:
         except BadProof as error:
             raise Differs(
                 Difference(
-                    f"the log does not have {place}: {error.detail}",
-                    where=f"{SEAL_INCLUSION}, /entries/{number - 1}",
+                    f"the log does not have {entry.place}: {error.detail}",
+                    where=f"{SEAL_INCLUSION}, /entries/{number}",
                     expected=error.expected or "",
                     found=error.found or "",
                     meaning="the record was changed after it was logged, or never logged",
                 )
             ) from error
-        if told.index <= before:
-            raise Differs(
-                Difference(
-                    f"the log has {place} before the record that it follows",
-                    where=f"{SEAL_INCLUSION}, /entries/{number - 1}/index",
-                    expected=f"above {before}",
-                    found=str(told.index),
-                    meaning="the records were logged in another order than they were made",
-                )
-            )
-        before = told.index
+    _require_order(subject, entries, held)
     name = subject.log.partition("+")[0]
     return Good(plural(len(entries), "record"), f"in the log {name} at size {head.head.size}")
+
+
+class _Entry(NamedTuple):
+    """Something of the pack that the log must have."""
+
+    place: str
+    data: bytes
+
+
+def _entries(subject: Subject) -> list[_Entry]:
+    """Return the verdicts, then the records, then the seal."""
+    verdicts = lines_of(subject, VERDICTS) if subject.has(VERDICTS) else ()
+    return [
+        *(_Entry(line_place(VERDICTS, n), line) for n, line in enumerate(verdicts, 1)),
+        *(_Entry(line_place(RECORDS, record.number), record.data) for record in subject.records),
+        _Entry(SEAL_ENVELOPE, subject.read(SEAL_ENVELOPE)),
+    ]
+
+
+def _require_order(subject: Subject, entries: list[_Entry], held: Inclusion) -> None:
+    """Require that verdicts, and records, were logged in their order.
+
+    The verdict that the commitment names was before it; later verdicts stand between the records.
+    """
+    indices = [told.index for told in held.entries]
+    first_record = len(entries) - len(subject.records) - 1
+    named = subject.records[0].said.previous
+    cleared = [n for n in range(first_record) if digest.of_bytes(entries[n].data) == named]
+    chains = [range(first_record), (*cleared, *range(first_record, len(entries)))]
+    for chain in chains:
+        for before, after in pairwise(chain):
+            if indices[after] <= indices[before]:
+                raise Differs(
+                    Difference(
+                        f"the log has {entries[after].place} before {entries[before].place}, "
+                        "from which it follows",
+                        where=f"{SEAL_INCLUSION}, /entries/{after}/index",
+                        expected=f"above {indices[before]}",
+                        found=str(indices[after]),
+                        meaning="the records were logged in another order than they were made",
+                    )
+                )
 
 
 def _head(subject: Subject) -> SignedTreeHead:

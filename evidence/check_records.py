@@ -16,6 +16,7 @@ from evidence.pack import (
     SEAL_KEY,
     SEAL_KEYS,
     SEAL_MODEL_KEY,
+    VERDICTS,
     checkpoint_path,
 )
 from evidence.packfiles import CheckpointLine, EventLine, Provenance
@@ -39,12 +40,12 @@ def chain(subject: Subject) -> Good:
     """(13) records.jsonl is a chain of statements by keys of seal/keys.jsonl, up to the seal."""
     subject.require_bound()
     subject.require_sealed()
-    keys = _keys(subject)
+    keys = keys_of(subject)
     numbers = {key.key_id: number for number, key in enumerate(keys, 1)}
     newest, previous = 1, None
-    for number, line in enumerate(_lines(subject), 1):
+    for number, line in enumerate(lines_of(subject, RECORDS), 1):
         place = line_place(RECORDS, number)
-        key_number, statement = _verified(line, keys, numbers, place=place)
+        key_number, statement = verified(line, keys, numbers, place=place)
         if key_number < newest:
             raise Differs(
                 Difference(
@@ -57,6 +58,8 @@ def chain(subject: Subject) -> Good:
             )
         newest = key_number
         said = _predicate(statement, place, is_first=number == 1)
+        if number == 1 and subject.has(VERDICTS):
+            previous = said.previous  # a line of another file: check 21
         if said.previous != previous:
             raise Differs(
                 Difference(
@@ -74,7 +77,8 @@ def chain(subject: Subject) -> Good:
     return Good(plural(len(subject.records), "record"), plural(len(keys), "key"))
 
 
-def _keys(subject: Subject) -> list[PublicKey]:
+def keys_of(subject: Subject) -> list[PublicKey]:
+    """Return the keys of seal/keys.jsonl, the first one first; the check fails if one is not."""
     try:
         keys = read_history(subject.read(SEAL_KEYS))
     except BadSignature as error:
@@ -98,11 +102,11 @@ def _keys(subject: Subject) -> list[PublicKey]:
     return keys
 
 
-def _lines(subject: Subject) -> Iterator[bytes]:
-    """Yield the lines of records.jsonl without their newlines."""
-    subject.require_file(RECORDS)
-    with subject.pack.open(RECORDS) as file:
-        for number in range(1, subject.pack.files[RECORDS] + 1):
+def lines_of(subject: Subject, path: str) -> Iterator[bytes]:
+    """Yield the lines of a file of signed statements without their newlines."""
+    size = subject.require_file(path)
+    with subject.pack.open(path) as file:
+        for number in range(1, size + 1):
             data = file.readline(binding.MAX_RECORD_BYTES + 2)
             if not data:
                 return
@@ -110,17 +114,17 @@ def _lines(subject: Subject) -> Iterator[bytes]:
                 raise Differs(
                     Difference(
                         f"the line has no end within {binding.MAX_RECORD_BYTES} bytes",
-                        where=line_place(RECORDS, number),
+                        where=line_place(path, number),
                         meaning="the file was cut, or is no file of records",
                     )
                 )
             yield data[:-1]
 
 
-def _verified(
+def verified(
     line: bytes, keys: list[PublicKey], numbers: dict[str, int], *, place: str
 ) -> tuple[int, dict[str, Any]]:
-    """Return the number of the key that signed, and the statement."""
+    """Return the number of the key that signed, and the statement; the check fails else."""
     try:
         number = numbers.get(key_id_of(line), len(keys))  # a stranger's does not verify
         return number, verify_envelope(line, keys[number - 1])

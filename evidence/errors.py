@@ -5,8 +5,10 @@
         ConfigError         a field of a RunConfig or of the settings is wrong
       Unauthenticated       no token, or one that is not known
       Forbidden             known, but not allowed (or a page from another origin)
+        PolicyDenied        the data gate does not let the run through; names the rules
       NotFound              no such run, checkpoint, data set, route
       Conflict              the request does not fit the state (illegal move, reused key)
+        ApprovalNeeded      the data gate wants an accepted proposal that the run cites
         StaleTreeHead       a tree head starts from another size than a witness is at
           ForkedLog         a log signed two roots for one size
       TooLarge              a body, queue or stream is over its limit
@@ -21,6 +23,7 @@
         DeviceMissing       the device that the run was placed on does not run kernels
         StorageFull         a write found no space
         SourcesExhausted    no source had the bytes of a data set
+        PolicyUnreadable    the data policy cannot be read, so no run is started
       LimitExceeded         a run went over a limit while it ran
       TrainerLost           a trainer died more often than its run allows
       TrainingDiverged      the loss became NaN or infinite
@@ -29,6 +32,7 @@
 `serve/problems.py` alone maps a code to an HTTP status.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 
@@ -41,6 +45,7 @@ class ServiceError(Exception):
         expected: What would have been right.
         found: What was there.
         cure: What the reader can do about it.
+        rules: Of each rule behind it its name, outcome, detail and cure, where rules are.
     """
 
     code: ClassVar[str] = "service_error"
@@ -54,6 +59,7 @@ class ServiceError(Exception):
         expected: str | None = None,
         found: str | None = None,
         cure: str | None = None,
+        rules: Sequence[Mapping[str, str | None]] | None = None,
     ) -> None:
         super().__init__(detail)
         self.detail = detail
@@ -61,6 +67,7 @@ class ServiceError(Exception):
         self.expected = expected
         self.found = found
         self.cure = cure
+        self.rules = rules
 
 
 class InvalidInput(ServiceError):
@@ -91,6 +98,13 @@ class Forbidden(ServiceError):
     title = "Forbidden"
 
 
+class PolicyDenied(Forbidden):
+    """The data gate does not let the run through."""
+
+    code = "policy_denied"
+    title = "Denied by the data policy"
+
+
 class NotFound(ServiceError):
     """There is no such thing."""
 
@@ -103,6 +117,13 @@ class Conflict(ServiceError):
 
     code = "conflict"
     title = "Conflict"
+
+
+class ApprovalNeeded(Conflict):
+    """The data gate wants an accepted proposal that the run cites."""
+
+    code = "approval_needed"
+    title = "A proposal has to be accepted first"
 
 
 class StaleTreeHead(Conflict):
@@ -206,6 +227,13 @@ class SourcesExhausted(Unavailable):
 
     code = "sources_exhausted"
     title = "No source had the data"
+
+
+class PolicyUnreadable(Unavailable):
+    """The data policy cannot be read; a service without one starts no run."""
+
+    code = "policy_unreadable"
+    title = "The data policy cannot be read"
 
 
 class LimitExceeded(ServiceError):

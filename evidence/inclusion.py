@@ -29,7 +29,7 @@ class Inclusion(Record):
     size: Annotated[int, Field(ge=1)]
     """Entries of the log at the tree head."""
     entries: Annotated[list[IncludedEntry], Field(min_length=1, max_length=100_000)]
-    """Of each line of records.jsonl, then of the seal."""
+    """Of each line of verdicts.jsonl, if there is one, of records.jsonl, then of the seal."""
 
 
 def prove(log: Log, *, name: str, size: int, places: Sequence[int]) -> bytes:

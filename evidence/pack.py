@@ -6,6 +6,7 @@
     run.json, loss_curve.csv, tinygrad.jsonl           derived from the files above
     manifest.json      size and SHA-256 of all above   manifest.sha256  the manifest's digest
     records.jsonl      commitment and checkpoints, signed (format 2)
+    verdicts.jsonl     what the data gate said, signed, before the commitment (format 3)
     seal/              signatures, keys, proofs of the log: self-verifying, added after the manifest
 
 A run folder may hold `logs/` and unfinished temporary files besides; they are not of the pack and
@@ -37,6 +38,7 @@ METRICS = "metrics.jsonl"
 EVENTS = "events.jsonl"
 CHECKPOINTS = "checkpoints"
 RECORDS = "records.jsonl"
+VERDICTS = "verdicts.jsonl"
 RUN = "run.json"
 LOSS_CURVE = "loss_curve.csv"
 TINYGRAD = "tinygrad.jsonl"
@@ -54,7 +56,7 @@ MODEL_SIGNATURE = "model.sig"
 LOGS = "logs"
 STATUS = "status.json"
 
-JOURNALS = (RECORDS, METRICS, EVENTS)
+JOURNALS = (VERDICTS, RECORDS, METRICS, EVENTS)
 """Files that grow while a run goes on. A snapshot takes events last: it owns the truth."""
 
 DERIVED = (RUN, LOSS_CURVE, TINYGRAD)
@@ -66,22 +68,23 @@ REQUIRED = (CONFIG, EVENTS, METRICS, *DERIVED)
 DESCRIPTIONS = (MODEL, PROVENANCE)
 """Files that a trainer's report makes; a run that was cancelled before has neither."""
 
+_LOGGED_SEAL = (
+    SEAL_ENVELOPE,
+    SEAL_KEY,
+    SEAL_KEYS,
+    SEAL_TREE_HEAD,
+    SEAL_INCLUSION,
+    SEAL_MODEL_KEY,
+)
+
 SEAL_FILES: Mapping[int, tuple[str, ...]] = MappingProxyType(
-    {
-        1: (SEAL_ENVELOPE, SEAL_KEY),
-        2: (
-            SEAL_ENVELOPE,
-            SEAL_KEY,
-            SEAL_KEYS,
-            SEAL_TREE_HEAD,
-            SEAL_INCLUSION,
-            SEAL_MODEL_KEY,
-        ),
-    }
+    {1: (SEAL_ENVELOPE, SEAL_KEY), 2: _LOGGED_SEAL, 3: _LOGGED_SEAL}
 )
 """By format, the closed list of files under seal/; each verifies itself."""
 
-OPTIONAL_SEAL_FILES: Mapping[int, tuple[str, ...]] = MappingProxyType({1: (), 2: (SEAL_BEGINNING,)})
+OPTIONAL_SEAL_FILES: Mapping[int, tuple[str, ...]] = MappingProxyType(
+    {1: (), 2: (SEAL_BEGINNING,), 3: (SEAL_BEGINNING,)}
+)
 """By format, further files that may be under seal/; they verify themselves, too."""
 
 MAX_DOCUMENT_BYTES = 4 << 20
@@ -126,6 +129,7 @@ class PackPaths:
         self.seal_envelope = root / SEAL_ENVELOPE
         self.seal_key = root / SEAL_KEY
         self.records = root / RECORDS
+        self.verdicts = root / VERDICTS
         self.seal_keys = root / SEAL_KEYS
         self.seal_tree_head = root / SEAL_TREE_HEAD
         self.seal_inclusion = root / SEAL_INCLUSION
@@ -136,16 +140,21 @@ class PackPaths:
 class Manifest(Record):
     """manifest.json: every file of the pack but `unlisted`."""
 
-    v: Literal[1, 2]
+    v: Literal[1, 2, 3]
     """Format of the pack."""
     run_id: RunId
     files: dict[str, FileDigest]
     """By path within the pack, with `/`."""
 
 
-def format_of(paths: Container[str]) -> Literal[1, 2]:
-    """Return the format of a pack with these files: 2 binds a run before its first step."""
-    return 2 if RECORDS in paths else 1
+def format_of(paths: Container[str]) -> Literal[1, 2, 3]:
+    """Return the format of a pack with these files.
+
+    2 binds a run before its first step; 3 tells what the data gate said before that.
+    """
+    if RECORDS not in paths:
+        return 1
+    return 3 if VERDICTS in paths else 2
 
 
 def unlisted(version: int) -> tuple[str, ...]:
@@ -177,7 +186,7 @@ def checkpoint_path(step: int, file: str) -> str:
 
 def is_known(path: str) -> bool:
     """Return whether a manifest may list `path`."""
-    if path in REQUIRED or path in DESCRIPTIONS or path == RECORDS:
+    if path in REQUIRED or path in DESCRIPTIONS or path in (RECORDS, VERDICTS):
         return True
     match = _CHECKPOINT_PATH.fullmatch(path)
     return match is not None and checkpoint_name(int(match[1][5:])) == match[1]

@@ -13,7 +13,7 @@ from evidence.errors import InvalidInput
 FREE_FIELDS = frozenset(
     {
         "recipe", "name", "keep_last", "metric_every", "checkpoint_every", "max_wall_s",
-        "max_restarts", "device", "kernel_set", "threads", "beam",
+        "max_restarts", "device", "kernel_set", "threads", "beam", "approval",
     }
 )  # fmt: skip
 """Fields of a RunConfig that do not enter the seed (`affects_bits` is false there).

@@ -150,8 +150,8 @@ class Subject:
 
     @property
     def is_bound(self) -> bool:
-        """Whether the pack is of format 2, in which a run is bound before its first step."""
-        return format_of(self.pack.files) == 2  # noqa: PLR2004 - a format
+        """Whether the pack is of format 2 or 3, in which a run is bound before its first step."""
+        return format_of(self.pack.files) > 1
 
     def require_bound(self) -> None:
         """End the check if the pack is of format 1."""

@@ -20,11 +20,12 @@
     18  log.witnesses          witnesses whose keys are known cosigned that tree
     19  model.signature        model.sig of each checkpoint, as OpenSSF Model Signing verifies it
     20  log.beginning          those witnesses cosigned a tree with the commitment, and when
+    21  governance.verdict     the data gate let each placement through, before the commitment
 
 Ids are stable; numbers are the order. A check that needs another one which did not pass is not
 made and says so; all others go on. The functions are in `check_files`, `check_journals`,
-`check_run`, `check_steps`, `check_checkpoints`, `check_records`
-and `check_log`; each is marked with its number.
+`check_run`, `check_steps`, `check_checkpoints`, `check_records`, `check_log`
+and `check_verdicts`; each is marked with its number.
 """
 
 import time
@@ -40,6 +41,7 @@ from evidence import (
     check_records,
     check_run,
     check_steps,
+    check_verdicts,
 )
 from evidence.archive import Pack
 from evidence.errors import ServiceError
@@ -109,6 +111,8 @@ RULES = (
          (3, 9), check_records.model_signatures),
     Rule(20, "log.beginning", "Witnesses that you trust saw the commitment before the end",
          (4, 14, 16), check_log.beginning),
+    Rule(21, "governance.verdict", "The data gate let the run through before it was committed to",
+         (4, 6, 13), check_verdicts.verdicts),
 )  # fmt: skip
 """The one list of checks."""
 

@@ -189,6 +189,18 @@ class Client:
         """Return the data sets."""
         return self._json("GET", "/api/datasets")
 
+    def dataset(self, name: str) -> Json:
+        """Return all that is known of a data set."""
+        return self._json("GET", f"/api/datasets/{name}")
+
+    def add_dataset(self, request: Mapping[str, Any]) -> Json:
+        """Take in a data set of your own."""
+        return self._json("POST", "/api/datasets", json=dict(request))
+
+    def approve_dataset(self, name: str) -> Json:
+        """Approve the bytes of a data set."""
+        return self._json("POST", f"/api/datasets/{name}/approve")
+
     def fetch_dataset(self, name: str) -> Json:
         """Start to fetch a data set."""
         return self._json("POST", f"/api/datasets/{name}/fetch")

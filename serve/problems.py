@@ -18,9 +18,11 @@ STATUS_OF = {
     "config_error": 422,
     "unauthenticated": 401,
     "forbidden": 403,
+    "policy_denied": 403,
     "not_found": 404,
     "method_not_allowed": 405,
     "conflict": 409,
+    "approval_needed": 409,
     "stale_tree_head": 409,
     "forked_log": 409,
     "too_large": 413,
@@ -36,6 +38,7 @@ STATUS_OF = {
     "device_missing": 503,
     "storage_full": 503,
     "sources_exhausted": 503,
+    "policy_unreadable": 503,
     "limit_exceeded": 500,
     "trainer_lost": 500,
     "training_diverged": 500,
@@ -70,6 +73,7 @@ def of_error(error: ServiceError, *, instance: str) -> dict[str, Any]:
         expected=error.expected,
         found=error.found,
         cure=error.cure,
+        rules=error.rules,
     )
 
 

@@ -38,6 +38,7 @@ ROLE_OF: dict[str, Role | None] = {
     "POST /api/training/runs/{run_id}/verify": _VIEWER,
     "GET /api/events/training": _VIEWER,
     "GET /api/datasets": _VIEWER,
+    "GET /api/datasets/{name}": _VIEWER,
     "GET /api/recipes": _VIEWER,
     "GET /api/models": _VIEWER,
     "GET /api/nodes": _VIEWER,
@@ -57,6 +58,7 @@ ROLE_OF: dict[str, Role | None] = {
     "POST /api/training/runs/{run_id}/cancel": _OPERATOR,
     "POST /api/training/runs/{run_id}/resume": _OPERATOR,
     "POST /api/training/runs/{run_id}/predict": _OPERATOR,
+    "POST /api/datasets": _OPERATOR,
     "POST /api/datasets/{name}/fetch": _OPERATOR,
     "POST /api/verify": _OPERATOR,
     "POST /api/audits": _OPERATOR,
@@ -65,6 +67,7 @@ ROLE_OF: dict[str, Role | None] = {
     "POST /api/proposals": _OPERATOR,
     # judging
     "POST /api/proposals/{proposal_id}/consensus": _REVIEWER,
+    "POST /api/datasets/{name}/approve": _REVIEWER,
     "GET /api/audit": _REVIEWER,
     # managing
     "POST /api/training/collect": _ADMIN,

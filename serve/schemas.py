@@ -5,7 +5,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from evidence.records import Fault, Placement, RunState
+from evidence.verdict import Outcome, RuleOutcome
+from governance.manifest import NAME_PATTERN, Entry
 from trainers.config import RunConfig
+from trainers.data.catalog import ImageSet, TextSet
 
 
 class Wire(BaseModel):
@@ -279,6 +282,39 @@ class DatasetView(Wire):
     """One data set."""
 
     dataset: dict[str, Any]
+
+
+class DatasetRequest(Wire):
+    """A data set of somebody's own."""
+
+    name: Annotated[str, Field(pattern=NAME_PATTERN)]
+    """What runs will call it."""
+    data: Annotated[ImageSet | TextSet, Field(discriminator="kind")]
+    """Its kind, shape, and files with their SHA-256; `zpctl data add` makes it."""
+    manifest: Entry
+    """What is known of it: sources, licence, citation, uses, people in it."""
+
+
+class GateView(Wire):
+    """What the data gate says of a data set now, whatever trains on it; nobody signed it."""
+
+    outcome: Outcome
+    policy_sha256: str
+    rules: list[RuleOutcome]
+
+
+class Dossier(Wire):
+    """All that is known of a data set."""
+
+    dataset: dict[str, Any]
+    """As in the list of data sets: state, files, digests."""
+    manifest: dict[str, Any]
+    """Its entry in the manifest, the SHA-256 of that, and whether these bytes were approved."""
+    pii: dict[str, Any] | None
+    """The report of the scan of exactly these bytes for personal data; null if there is none."""
+    gate: GateView
+    verdicts: list[dict[str, Any]]
+    """The newest signed verdicts about it, with their places in the log."""
 
 
 class RecipeView(Wire):

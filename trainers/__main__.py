@@ -172,7 +172,7 @@ def _train(options: argparse.Namespace) -> None:
     if options.resume:
         files = {name: _bytes_of(options.resume / name, "--resume") for name in CHECKPOINT_FILES}
         start = Start.from_files(files)
-    data = load(config.dataset, options.cache)
+    data = load(config.dataset, options.cache, own=config.data)
     if config.beam:
         rehearsal.rehearse(config, data)
     with bare_run.FolderSink(options.out) as sink:
@@ -187,7 +187,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     from trainers import predict
     from trainers.data.load import load
 
-    data = load(config.dataset, options.cache)
+    data = load(config.dataset, options.cache, own=config.data)
     model_file = _bytes_of(options.model, "--model")
     result = predict.evaluate(config, model_file, data)
     _show({"loss": result.loss, "accuracy": result.accuracy, "samples": result.samples})

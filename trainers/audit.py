@@ -27,7 +27,7 @@ from trainers.audit_plan import Plan
 from trainers.audit_report import AuditReport, Missing, Times
 from trainers.claims import Claims
 from trainers.comparison import Outcome, WindowResult
-from trainers.config import KernelLibrary
+from trainers.config import KernelLibrary, RunConfig
 from trainers.replay_job import Job, Runtime
 from trainers.windows import Choice, RandBelow, Request
 
@@ -38,7 +38,7 @@ class Auditor:
 
     cache: Path
     """Root of data sets and compiled kernels."""
-    bring: Callable[[str], object]
+    bring: Callable[[RunConfig], object]
     """Makes a data set ready in the cache, or raises why it cannot."""
     describe_model: DescribeModel | None = None
     """Makes check 12 of the pack; None leaves it out."""
@@ -111,7 +111,7 @@ class Audit:
             return
         begun = time.perf_counter()
         try:
-            self._auditor.bring(claims.config.dataset)
+            self._auditor.bring(claims.config)
         except (ServiceError, OSError) as error:
             self._broken.append(
                 _missing("data", error, cure=f"zpctl fetch {claims.config.dataset}")

@@ -8,7 +8,6 @@ from evidence.subject import Subject
 from trainers import windows
 from trainers.audit_report import Code, Kernels, Missing
 from trainers.claims import Claims, kernels_digest, kernels_name
-from trainers.data import catalog
 from trainers.provenance import describe_code
 from trainers.windows import Choice, RandBelow, Request
 
@@ -84,7 +83,7 @@ def _other_code(trained_by: Code, here: Code) -> Missing:
 
 def _lacking(claims: Claims, request: Request) -> Iterator[Missing]:
     """Yield what the pack or this version lacks for the request."""
-    published = catalog.entry(claims.config.dataset).digests
+    published = claims.config.entry.digests
     for file in sorted({*published, *claims.files}):
         if published.get(file) != claims.files.get(file):
             yield Missing(

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import ErrorDetails
 
 from evidence import canonical
-from evidence.errors import ConfigError
+from evidence.errors import ConfigError, InvalidInput
 from evidence.schedule import Schedule
 from trainers.data import catalog
 from trainers.data.catalog import ImageSet, TextSet
@@ -35,8 +35,9 @@ Width = Annotated[int, Field(ge=8, le=4096)]
 Channels = Annotated[int, Field(ge=4, le=256)]
 Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 Architecture = Literal["mlp", "convnet", "resnet", "gpt", "vit"]
-DatasetName = Literal["mnist", "cifar10", "tinyshakespeare"]
+DatasetName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 DeviceName = Literal["CPU", "CUDA", "NV", "AMD", "METAL"]
+Entry = ImageSet | TextSet
 Precision = Literal["float32", "float16", "bfloat16"]
 
 
@@ -179,6 +180,12 @@ class RunConfig(_Part):
     """Name for people; 1 to 64 of a-z, 0-9, `_`, `.`, `-`."""
     dataset: DatasetName
     """Data set to train and evaluate on."""
+    data: Annotated[
+        ImageSet | TextSet | None,
+        Field(exclude_if=lambda value: value is None, validate_default=True),
+    ] = None
+    """What is known of a data set of somebody's own: its kind, its files and their SHA-256. The
+    service fills it in; left out of config.json for the data sets of the catalog."""
     model: ModelConfig
     """Architecture and its sizes."""
     seed: Annotated[int, Field(ge=0, le=2**53 - 1)] = 0
@@ -236,18 +243,38 @@ class RunConfig(_Part):
     """Longest time from its placement on a node to its end, in seconds, 1 to 2,592,000."""
     max_restarts: Annotated[int, Field(ge=0, le=100, json_schema_extra=_FREE)] = 3
     """How often a trainer lost on a node is started again there before the run fails, 0 to 100."""
+    approval: Annotated[
+        Annotated[str, Field(pattern=r"^prop-[0-9A-HJKMNP-TV-Z]{26}$")] | None,
+        Field(exclude_if=lambda value: value is None, json_schema_extra=_FREE),
+    ] = None
+    """The accepted proposal that the run cites where the data policy wants one; left out of
+    config.json where there is none."""
 
     @field_validator("checkpoint_every", mode="before")
     @classmethod
     def _null_is_a_quarter(cls, value: object, info: Any) -> object:
         return _quarter(info.data.get("steps", 1)) if value is None else value
 
+    @field_validator("data")
+    @classmethod
+    def _is_of_the_data_set(cls, value: Entry | None, info: Any) -> Entry | None:
+        name = info.data.get("dataset")
+        known = catalog.names()
+        if value is None and name is not None and name not in known:
+            raise ValueError(f"a description of {name}, which is none of {', '.join(known)}")
+        if value is not None and name in known:
+            raise ValueError(f"none for {name}, which is in the catalog")
+        try:
+            return value if value is None else catalog.require_own(value)
+        except InvalidInput as error:
+            raise ValueError(error.detail) from error
+
     @field_validator("model")
     @classmethod
     def _reads_the_data(cls, value: ModelConfig, info: Any) -> ModelConfig:
-        if "dataset" not in info.data:
+        if "dataset" not in info.data or "data" not in info.data:
             return value
-        data = catalog.entry(info.data["dataset"])
+        data = catalog.entry(info.data["dataset"], info.data["data"])
         if isinstance(value, Gpt) != isinstance(data, TextSet):
             kind = "a text (tinyshakespeare)" if isinstance(value, Gpt) else "images"
             raise ValueError(f"{kind} as the data set of the architecture {value.architecture}")
@@ -326,6 +353,29 @@ class RunConfig(_Part):
             raise ValueError("optimizer.momentum above 0 where optimizer.nesterov is true")
         return self
 
+    @property
+    def entry(self) -> Entry:
+        """What is known of the data set."""
+        return catalog.entry(self.dataset, self.data)
+
+    @property
+    def images(self) -> ImageSet:
+        """What is known of the set of images.
+
+        Raises:
+            InvalidInput: The data set is a text.
+        """
+        return catalog.image_set(self.dataset, self.data)
+
+    @property
+    def text(self) -> TextSet:
+        """What is known of the text.
+
+        Raises:
+            InvalidInput: The data set holds images.
+        """
+        return catalog.text_set(self.dataset, self.data)
+
     def is_checkpoint(self, step: int) -> bool:
         """Return whether a checkpoint is taken after `step` updates."""
         return step == self.steps or step % self.checkpoint_every == 0
@@ -348,6 +398,15 @@ def parse(value: Mapping[str, Any]) -> RunConfig:
         ConfigError: A field is missing, unknown or out of bounds; names the first one.
         InvalidInput: `value` is not JSON (NaN, an integer beyond 2**53 - 1).
     """
+    name = value.get("dataset")
+    if isinstance(name, str) and value.get("data") is None and name not in catalog.names():
+        expected = f"one of {', '.join(catalog.names())}, or data that was added"
+        raise ConfigError(
+            f"dataset: expected {expected}, found {name[:80]!r}",
+            field="dataset",
+            expected=expected,
+            found=repr(name[:80]),
+        )
     try:
         return RunConfig.model_validate_json(canonical.encode(dict(value)), strict=True)
     except ValidationError as error:

@@ -9,7 +9,7 @@ from tinygrad import Tensor, TinyJit, dtypes
 from evidence import tensors
 from evidence.errors import InvalidInput
 from trainers.config import RunConfig
-from trainers.data import catalog, text
+from trainers.data import text
 from trainers.data.catalog import ImageSet
 from trainers.data.images import Dataset
 from trainers.data.load import Data
@@ -54,7 +54,7 @@ class Forward:
     def __init__(self, config: RunConfig, model: Model) -> None:
         self._config = config
         self._model = model
-        self._entry = catalog.entry(config.dataset)
+        self._entry = config.entry
         self._slots: dict[tuple[int, ...], Slot] = {}
         self._jit = TinyJit(self._log_probabilities)
 
@@ -129,7 +129,7 @@ def predict(config: RunConfig, model_file: bytes, images: np.ndarray) -> list[Pr
         InvalidInput: The images have another shape or dtype.
         IntegrityError: The file is not safetensors, or its tensors are not this model's.
     """
-    entry = catalog.image_set(config.dataset)
+    entry = config.images
     if images.ndim != 4 or images.shape[1:] != entry.image_shape or images.dtype != np.uint8:  # noqa: PLR2004
         raise InvalidInput(
             f"images: expected uint8 (n, {', '.join(map(str, entry.image_shape))}), "

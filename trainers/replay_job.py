@@ -170,7 +170,7 @@ def work(job: Job) -> Iterator[Runtime | WindowResult]:
     from trainers.replay import Replay  # noqa: PLC0415
 
     kernel_probe.check(job.device)
-    data = load(config.dataset, job.cache)
+    data = load(config.dataset, job.cache, own=config.data)
     if config.beam:
         rehearsal.rehearse(config, data)  # the description tells what the search chose
     here = runtime.describe()

@@ -17,7 +17,6 @@ from evidence import seed as run_seed
 from evidence.tensors import RawTensor
 from trainers import batches, precision
 from trainers.config import Gpt, Precision, RunConfig
-from trainers.data import catalog
 from trainers.data.catalog import ImageSet, TextSet
 from trainers.group import ALONE, Group
 from trainers.kernels import foreign, ops
@@ -91,7 +90,7 @@ class Stepper:
     def __init__(self, config: RunConfig, *, seed: str, group: Group = ALONE) -> None:
         assert group.size == config.workers, (group.size, config.workers)
         self._group = group
-        self._entry = catalog.entry(config.dataset)
+        self._entry = config.entry
         self._micro_steps = config.micro_steps
         self._precision = config.precision
         self.model = build.build(config, rng=batches.weights_rng(run_seed.as_integer(seed)))
@@ -254,7 +253,7 @@ def input_shape(config: RunConfig) -> tuple[int, ...]:
     """Return the shape of one input: (C, H, W) of an image, or (T,) of a window."""
     if isinstance(config.model, Gpt):
         return (config.model.context,)
-    return catalog.image_set(config.dataset).image_shape
+    return config.images.image_shape
 
 
 def target_shape(config: RunConfig) -> tuple[int, ...]:

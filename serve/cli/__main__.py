@@ -32,6 +32,7 @@ COMMANDS = {
     "recipes": ("serve.cli.catalog:recipes", "List what can be trained."),
     "datasets": ("serve.cli.catalog:datasets", "List data sets and whether they are here."),
     "fetch": ("serve.cli.catalog:fetch", "Fetch a data set and verify it."),
+    "data": ("serve.cli.data:data", "Add, scan, check, approve and show data."),
     "nodes": ("serve.cli.catalog:nodes", "List nodes and what their devices can do."),
     "models": ("serve.cli.catalog:models", "List the models of runs that succeeded."),
     "proposals": ("serve.cli.proposals:group", "Propose changes, review them, vote."),

@@ -31,6 +31,7 @@ from serve.cli.packs import Trust
 from serve.cli.terminal import Terminal
 from trainers.audit import Audit, Auditor
 from trainers.audit_report import AuditReport
+from trainers.config import RunConfig
 from trainers.data import fetch
 from trainers.windows import Request
 
@@ -91,11 +92,15 @@ def audit(  # noqa: PLR0913 - one parameter for each option
 def _auditor(settings: Settings, trust: Trust, *, scratch: Path) -> Auditor:
     """Return who audits here: by the settings of this machine, and its randomness."""
 
-    def bring(name: str) -> None:
+    def bring(config: RunConfig) -> None:
+        if config.data is not None:
+            found = (config.dataset, config.data)
+            fetch.find_own(*found, cache=settings.cache, search_path=settings.search_path)
+            return
         timeout = httpx.Timeout(_READ_TIMEOUT_S, connect=_CONNECT_TIMEOUT_S)
         with httpx.Client(timeout=timeout, follow_redirects=True) as client:
             fetch.fetch(
-                name,
+                config.dataset,
                 cache=settings.cache,
                 search_path=settings.search_path,
                 client=client,

@@ -248,8 +248,8 @@ def _of_dataset(name: str, settings: Settings) -> Finding:
     if state == "ready":
         return Finding(label, State.GOOD, "in the cache, SHA-256 as published")
     found = [
-        local_search.find(name, file, folders=settings.search_path)[0]
-        for file in catalog.entry(name).files
+        local_search.find(known, file, folders=settings.search_path)[0]
+        for file, known in catalog.entry(name).files.items()
     ]
     if settings.search_path and all(found):
         return Finding(label, State.GOOD, "on the search path, SHA-256 as published")

@@ -21,6 +21,29 @@ async def list_datasets(context: InContext) -> schemas.DatasetList:
     return schemas.DatasetList(datasets=await answer(context.manager.datasets.remote()))
 
 
+@router.post("/datasets")
+async def add_dataset(
+    context: InContext, who: Asker, request: schemas.DatasetRequest
+) -> schemas.Dossier:
+    """Take in data of your own; its files are found by SHA-256, and nobody approved it yet."""
+    entry = request.manifest.model_copy(update={"digests": request.name, "approved": None})
+    told = await answer(context.manager.add_dataset.remote(request.name, request.data, entry, who))
+    return schemas.Dossier.model_validate(told)
+
+
+@router.post("/datasets/{name}/approve")
+async def approve_dataset(context: InContext, who: Asker, name: DatasetName) -> schemas.Dossier:
+    """Approve exactly the bytes that a data set has now; 409 for a shipped one."""
+    told = await answer(context.manager.approve_dataset.remote(name, who))
+    return schemas.Dossier.model_validate(told)
+
+
+@router.get("/datasets/{name}")
+async def get_dataset(context: InContext, name: DatasetName) -> schemas.Dossier:
+    """Return all that is known of a data set, and what the data gate says of it now."""
+    return schemas.Dossier.model_validate(await answer(context.manager.dossier.remote(name)))
+
+
 @router.post("/datasets/{name}/fetch")
 async def fetch_dataset(context: InContext, who: Asker, name: DatasetName) -> schemas.DatasetView:
     """Start to fetch a data set and verify it; `GET /api/datasets` shows how far it is."""

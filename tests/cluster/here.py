@@ -6,20 +6,24 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from cluster.audit import AuditJournal
 from cluster.audits import Order
 from cluster.datasets import DatasetShelf
 from cluster.launcher import devices_of
 from cluster.launching import Lost, Outcome, Ticket
+from cluster.library import Library
 from cluster.manager import Manager
 from cluster.placement import Node
 from cluster.settings import Limits, Settings
 from evidence import tensors
 from evidence.clock import Clock
 from evidence.errors import ServiceError, Unavailable
-from evidence.records import Beginning, Checkpoint, Fault, TrainingEvent
+from evidence.records import Beginning, Checkpoint, Fault, FileDigest, TrainingEvent
+from governance.manifest import Dossier, digest_of_files
 from tests.cluster import small
 from tests.cluster.small import Watch
 from trainers.config import RunConfig
+from trainers.data.store import State
 
 Work = Callable[["Trainer"], Awaitable[None]]
 
@@ -46,9 +50,9 @@ class Trainer:
         await self._manager.attempt_started(self.ticket.run_id, self.ticket.attempt, **told)
 
     async def begin(self) -> None:
-        """Tell what the run begins with."""
-        begins = small.beginning(self.config)
-        await self._manager.report(self.ticket.run_id, self.ticket.attempt, self._sent, [begins])
+        """Tell what the training begins with, to which the manager commits itself."""
+        event = small.beginning(self.config)
+        await self._manager.report(self.ticket.run_id, self.ticket.attempt, self._sent, [event])
         self._sent += 1
 
     async def train(self, *, until: int | None = None, data_seed: int = 1) -> None:
@@ -85,6 +89,21 @@ async def whole(trainer: Trainer) -> None:
     """Train to the end."""
     await trainer.describe()
     await trainer.train()
+
+
+async def committed(trainer: Trainer) -> None:
+    """Train to the end of a run that the manager commits itself to, as real trainers do."""
+    await trainer.describe()
+    await trainer.begin()
+    await trainer.train()
+
+
+async def committed_endless(trainer: Trainer) -> None:
+    """Have the manager commit itself, report the first step, and go on for ever."""
+    await trainer.describe()
+    await trainer.begin()
+    await trainer.train(until=1)
+    await asyncio.Event().wait()
 
 
 async def endless(trainer: Trainer) -> None:
@@ -160,11 +179,40 @@ class Here:
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
 
+class Approved(Library):
+    """The manifest, but for the bytes: those that these trainers make themselves are approved."""
+
+    def dossier(self, name: str) -> Dossier | None:
+        """Return what is known of a data set, of its file `data.npy` alone."""
+        known = super().dossier(name)
+        assert known is not None
+        assert known.entry.approved is not None
+        files = {file: FileDigest(bytes=1, sha256=sha256) for file, sha256 in small.DATA.items()}
+        told = digest_of_files(small.DATA)
+        approved = known.entry.approved.model_copy(update={"files_sha256": told})
+        entry = known.entry.model_copy(update={"approved": approved})
+        return known.model_copy(update={"files": files, "entry": entry})
+
+
 class Stocked(DatasetShelf):
     """A shelf whose data is made by the trainers themselves."""
 
+    def __init__(self, settings: Settings, audit: AuditJournal) -> None:
+        super().__init__(settings, audit)
+        self.library = Approved(settings.home / "datasets")
+        self.on_disk = dict(small.DATA)
+        """SHA-256 of what is there; a test may change it."""
+
     async def require(self, name: str) -> None:
         """Return: nothing is to be fetched."""
+
+    async def state(self, name: str) -> State:  # noqa: ARG002 - every set
+        """Return that it is here."""
+        return "ready"
+
+    async def found(self, name: str) -> dict[str, str] | None:  # noqa: ARG002 - every set
+        """Return what is there."""
+        return self.on_disk
 
 
 @asynccontextmanager
@@ -189,7 +237,7 @@ def opened(home: Path, cluster: Here, *, clock: Clock | None = None, **limits: A
         limits=Limits(**{"min_free_bytes": 0, **limits}),
     )
     manager = Manager(settings, cluster, small.notary(home), nobody_audits, clock=clock or Watch())
-    manager.shelf = Stocked(settings, manager.audit)
+    manager.shelf = manager.gate.shelf = Stocked(settings, manager.audit)
     cluster.manager = manager
     return manager
 

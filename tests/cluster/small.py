@@ -103,10 +103,17 @@ def beginning(cfg: RunConfig) -> Beginning:
     )
 
 
-def described(cfg: RunConfig) -> dict[str, Any]:
-    """Return what a trainer tells before step 0: `model` and `provenance`."""
+def _data_digests() -> dict[str, str]:
     x, y = genuine._data(1)
-    files = {"data.npy": digest.of_bytes(x.tobytes() + y.tobytes())}
+    return {"data.npy": digest.of_bytes(x.tobytes() + y.tobytes())}
+
+
+DATA = _data_digests()
+"""SHA-256 of the one file of the data, by name."""
+
+
+def described(cfg: RunConfig, files: dict[str, str] = DATA) -> dict[str, Any]:
+    """Return what a trainer tells before step 0: `model` and `provenance`."""
     return {
         "model": genuine.MODEL,
         "provenance": {

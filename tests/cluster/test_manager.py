@@ -946,7 +946,7 @@ def test_health_names_runs_space_and_key(tmp_path: Path) -> None:
         async with managed(tmp_path, Here(cpus=0)) as manager:
             await submit(manager)
             health = await manager.health()
-            assert (health["runs"]["queued"], health["audit_seq"]) == (1, 2)
+            assert (health["runs"]["queued"], health["audit_seq"]) == (1, 3)
             assert health["free_bytes"] > 0
             assert pack.is_sealed(tmp_path) is False
 

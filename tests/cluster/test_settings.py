@@ -47,6 +47,7 @@ OTHER: dict[str, Any] = {
     "max_pack_bytes": 8192,
     "canary": 0,
     "witnesses": Path("/srv/witnesses.txt"),
+    "policy": Path("/srv/policy.toml"),
 }
 OTHER_LIMITS: dict[str, Any] = {
     "max_steps": 11,

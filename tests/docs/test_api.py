@@ -38,7 +38,9 @@ def test_the_tables_have_every_route_and_no_other() -> None:
 
 def test_every_route_has_an_example() -> None:
     calls = "\n".join(_examples()).replace("$RUN", "{run_id}").replace("/60", "/{step}")
-    calls = calls.replace("datasets/mnist", "datasets/{name}").replace("$AUDIT", "{audit_id}")
+    for name in ("mnist", "notes"):
+        calls = calls.replace(f"datasets/{name}", "datasets/{name}")
+    calls = calls.replace("$AUDIT", "{audit_id}")
     calls = calls.replace("$KEY", "{key_id}").replace("users/alice", "users/{name}")
     calls = calls.replace("$PROPOSAL", "{proposal_id}")
     calls = calls.replace("/entries/000.p/1", "/{path}")

@@ -20,7 +20,7 @@ from tests.evidence.judging import judge
 def test_a_genuine_pack_exits_0(pack: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", str(pack)]) == 0
     out, err = capsys.readouterr()
-    assert "PASSED, 11 of 20 checks" in out
+    assert "PASSED, 11 of 21 checks" in out
     assert "not checked" in out
     assert err == ""
 
@@ -30,7 +30,7 @@ def test_a_spoiled_pack_exits_1_and_says_where(
 ) -> None:
     (pack / "config.json").write_bytes(b"{}")
     assert main(["verify", str(pack)]) == 1
-    assert "FAILED at check 2 of 20" in capsys.readouterr().out
+    assert "FAILED at check 2 of 21" in capsys.readouterr().out
 
 
 def test_an_unsealed_pack_exits_4(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -213,7 +213,7 @@ def test_losses_beyond_reason_are_no_crash(
     genuine.rewrite_events(pack, swing)
     finalise(pack, key, run_id=genuine.RUN_ID)
     assert main(["verify", str(pack)]) == 0
-    assert "PASSED, 11 of 20 checks" in capsys.readouterr().out
+    assert "PASSED, 11 of 21 checks" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("path", ["config.json", "metrics.jsonl", "manifest.json", "model.json"])

@@ -185,8 +185,8 @@ def test_data_that_nobody_publishes_cannot_be_audited(
     from trainers.audit import Audit, Auditor  # noqa: PLC0415 - after the process is prepared
     from trainers.windows import Request  # noqa: PLC0415
 
-    def bring(name: str) -> Any:
-        raise AssertionError(f"{name} is asked for, though it cannot be the data of the run")
+    def bring(config: Any) -> Any:
+        raise AssertionError(f"{config.dataset} is asked for, and cannot be the data of the run")
 
     root = forge.write(tmp_path, honest)
     audit = Audit(root, Request(everything=True), Auditor(cache=mnist_cache, bring=bring))

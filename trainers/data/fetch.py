@@ -19,6 +19,7 @@ import httpx
 from evidence.errors import NotInstalled, ServiceError, SourcesExhausted, StorageFull, Unavailable
 from trainers.data import catalog, download, local_search, npm_package, store
 from trainers.data.download import Progress
+from trainers.data.store import Entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +97,43 @@ def fetch(
     return Report(name, {file: files[file] for file in entry.files}, reasons)
 
 
-def _from_folders(name: str, wanted: Iterable[str], folders: Sequence[Path], cache: Path) -> None:
+def find_own(name: str, own: Entry, *, cache: Path, search_path: Sequence[Path]) -> Report:
+    """Make somebody's own data ready in the cache, from the search path: nobody publishes it.
+
+    Raises:
+        SourcesExhausted: A file is not there with the right bytes.
+        StorageFull: The disk took no more.
+        OSError: The cache cannot be written.
+    """
+    lacking = store.missing(name, cache, own=own)
+    try:
+        _from_folders(name, lacking, search_path, cache, own)
+    except StorageFull:
+        raise
+    except ServiceError as error:
+        raise SourcesExhausted(
+            f"{name}: its files are not here ({error.detail})",
+            cure="put them into a folder of ZEROPOINT_DATA_PATH, or add them again",
+        ) from error
+    return Report(name, {file: "search path" if file in lacking else "cache" for file in own.files})
+
+
+def _from_folders(
+    name: str,
+    wanted: Iterable[str],
+    folders: Sequence[Path],
+    cache: Path,
+    own: Entry | None = None,
+) -> None:
     notes = []
     for file in wanted:
-        path, note = local_search.find(name, file, folders=folders)
+        path, note = local_search.find(catalog.entry(name, own).files[file], file, folders=folders)
         if path is None:
             notes.append(f"{file}: {note}")
         else:
-            store.admit(name, file, path.read_bytes(), cache=cache, source="the search path")
+            store.admit(
+                name, file, path.read_bytes(), cache=cache, source="the search path", own=own
+            )
     if notes:
         raise Unavailable("; ".join(notes) if folders else "no folder given")
 

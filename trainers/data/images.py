@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trainers.data import catalog
+from trainers.data import arrays
+from trainers.data.catalog import ImageSet
 from trainers.data.stream import Streamed, VerifiedFile
 
 _IDX_IMAGES_HEADER_BYTES = 16
@@ -37,18 +38,22 @@ class Dataset:
     """SHA-256 of each raw file that the arrays were decoded from, by file name."""
 
 
-def decode(name: str, raw: Mapping[str, bytes]) -> Dataset:
-    """Return the images of the set `name` from its raw files, which the caller has verified."""
-    entry = catalog.image_set(name)
-    decode = {"mnist": _decode_mnist, "cifar10": _decode_cifar10}[name]
+def decode(name: str, raw: Mapping[str, bytes], entry: ImageSet) -> Dataset:
+    """Return the images of the set `name` from its raw files, which the caller has verified.
+
+    Raises:
+        IntegrityError: Files of the layout `arrays` do not hold what the entry says.
+    """
+    if entry.layout == "arrays":
+        return Dataset(name, *arrays.decode(raw, entry), entry.classes, entry.digests)
+    decode = {"mnist": _decode_mnist, "cifar10": _decode_cifar10}[entry.layout]
     return Dataset(name, *decode(raw), entry.classes, entry.digests)
 
 
-def stream(name: str, files: Mapping[str, VerifiedFile]) -> Dataset:
+def stream(name: str, files: Mapping[str, VerifiedFile], entry: ImageSet) -> Dataset:
     """Return the images of the set `name`, whose training part stays in its files."""
-    entry = catalog.image_set(name)
     test = {file: _whole(files[file]) for file in files if file.startswith(_TEST_FILES)}
-    if name == "mnist":
+    if entry.layout == "mnist":
         images, labels = files["train-images-idx3-ubyte"], files["train-labels-idx1-ubyte"]
         train_images = Streamed(
             [images], header=_IDX_IMAGES_HEADER_BYTES, stride=28 * 28, shape=(1, 28, 28)

@@ -8,6 +8,7 @@ from evidence.errors import NotFound
 from trainers.data import catalog, images, store, text
 from trainers.data.catalog import ImageSet
 from trainers.data.images import Dataset
+from trainers.data.store import Entry
 from trainers.data.stream import VerifiedFile
 from trainers.data.text import Text
 
@@ -19,35 +20,43 @@ _RESIDENT_BYTES = 1 << 30
 """Size of a data set up to which it is read into memory; beyond, its training part is streamed."""
 
 
-def load(name: str, cache: Path, *, resident_bytes: int = _RESIDENT_BYTES) -> Data:
+def load(
+    name: str, cache: Path, *, resident_bytes: int = _RESIDENT_BYTES, own: Entry | None = None
+) -> Data:
     """Read, verify and decode a data set from the cache.
 
-    A set of more than `resident_bytes` stays in its files but for the test part; the samples are
-    the same bits either way.
+    A set of more than `resident_bytes` stays in its files but for the test part, unless its layout
+    is `arrays`; the samples are the same bits either way. `own` is as for `catalog.entry`.
 
     Raises:
         NotFound: No such set, or a raw file is not in the cache.
         DigestMismatch: A raw file is not the published one.
         OSError: A raw file cannot be read.
     """
-    entry = catalog.entry(name)
+    entry = catalog.entry(name, own)
     paths = {file: _require(name, file=file, cache=cache) for file in entry.files}
-    if sum(path.stat().st_size for path in paths.values()) > resident_bytes:
-        return _streamed(name, paths)
-    raw = {file: _verified(name, file=file, path=path) for file, path in paths.items()}
-    return images.decode(name, raw) if isinstance(entry, ImageSet) else text.decode(name, raw)
+    size = sum(path.stat().st_size for path in paths.values())
+    is_arrays = isinstance(entry, ImageSet) and entry.layout == "arrays"
+    if size > resident_bytes and not is_arrays:
+        return _streamed(name, paths, entry)
+    raw = {
+        file: _verified(f"{name}/{file}", path, expected=entry.files[file].sha256)
+        for file, path in paths.items()
+    }
+    if isinstance(entry, ImageSet):
+        return images.decode(name, raw, entry)
+    return text.decode(name, raw, entry)
 
 
-def _streamed(name: str, paths: Mapping[str, Path]) -> Data:
-    entry = catalog.entry(name)
+def _streamed(name: str, paths: Mapping[str, Path], entry: Entry) -> Data:
     files = {
         file: VerifiedFile(path, name=f"{name}/{file}", sha256=entry.files[file].sha256)
         for file, path in paths.items()
     }
     if isinstance(entry, ImageSet):
-        return images.stream(name, files)
+        return images.stream(name, files, entry)
     (only,) = files.values()
-    return text.stream(name, only)
+    return text.stream(name, only, entry)
 
 
 def _require(name: str, *, file: str, cache: Path) -> Path:
@@ -59,8 +68,7 @@ def _require(name: str, *, file: str, cache: Path) -> Path:
     return path
 
 
-def _verified(name: str, *, file: str, path: Path) -> bytes:
+def _verified(name: str, path: Path, *, expected: str) -> bytes:
     data = path.read_bytes()
-    expected = catalog.entry(name).files[file].sha256
-    digest.require_equal(f"{name}/{file}", expected=expected, found=digest.of_bytes(data))
+    digest.require_equal(name, expected=expected, found=digest.of_bytes(data))
     return data

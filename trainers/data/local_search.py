@@ -4,10 +4,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from evidence import digest
-from trainers.data import catalog
+from evidence.records import FileDigest
 
 
-def find(name: str, file: str, *, folders: Iterable[Path]) -> tuple[Path | None, str]:
+def find(wanted: FileDigest, file: str, *, folders: Iterable[Path]) -> tuple[Path | None, str]:
     """Look for one raw file below `folders`.
 
     Only files of the right size are hashed.
@@ -16,7 +16,6 @@ def find(name: str, file: str, *, folders: Iterable[Path]) -> tuple[Path | None,
         The path, or None and what was found in its place: a same-named file of another size or
         digest is said so, with both.
     """
-    wanted = catalog.entry(name).files[file]
     note = "no file of its size"
     for path in _files(folders):
         size = path.stat().st_size

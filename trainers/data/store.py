@@ -10,6 +10,9 @@ from typing import Any, Literal
 from evidence import digest
 from evidence.errors import StorageFull
 from trainers.data import catalog
+from trainers.data.catalog import ImageSet, TextSet
+
+Entry = ImageSet | TextSet
 
 State = Literal["absent", "partial", "damaged", "ready"]
 
@@ -35,14 +38,14 @@ def folder(name: str, cache: Path) -> Path:
     return cache / "datasets" / name
 
 
-def status(name: str, cache: Path) -> Status:
-    """Read and hash what the cache holds of a data set.
+def status(name: str, cache: Path, *, own: Entry | None = None) -> Status:
+    """Read and hash what the cache holds of a data set; `own` as for `catalog.entry`.
 
     Raises:
         NotFound: There is no such data set.
         OSError: A file cannot be read.
     """
-    expected = catalog.entry(name).digests
+    expected = catalog.entry(name, own).digests
     place = folder(name, cache)
     found = {
         file: digest.of_file(place / file) if (place / file).is_file() else None
@@ -51,14 +54,16 @@ def status(name: str, cache: Path) -> Status:
     return Status(name, _state(expected, found), found)
 
 
-def missing(name: str, cache: Path) -> list[str]:
+def missing(name: str, cache: Path, *, own: Entry | None = None) -> list[str]:
     """Return the raw files that the cache lacks or holds with other bytes."""
-    expected = catalog.entry(name).digests
-    found = status(name, cache).files
+    expected = catalog.entry(name, own).digests
+    found = status(name, cache, own=own).files
     return [file for file in expected if found[file] != expected[file]]
 
 
-def admit(name: str, file: str, data: bytes, *, cache: Path, source: str) -> None:
+def admit(
+    name: str, file: str, data: bytes, *, cache: Path, source: str, own: Entry | None = None
+) -> None:
     """Put one raw file into the cache, whole and verified, or not at all.
 
     Args:
@@ -67,13 +72,14 @@ def admit(name: str, file: str, data: bytes, *, cache: Path, source: str) -> Non
         data: Its bytes, from anywhere.
         cache: Root of the cache.
         source: Where they came from, for the message.
+        own: As for `catalog.entry`.
 
     Raises:
         DigestMismatch: They are not the published bytes; both digests stand in the message.
         StorageFull: The disk took no more.
         OSError: The cache cannot be written.
     """
-    expected = catalog.entry(name).files[file]
+    expected = catalog.entry(name, own).files[file]
     digest.require_equal(
         f"{name}/{file} from {source}", expected=expected.sha256, found=digest.of_bytes(data)
     )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trainers.data import catalog
+from trainers.data.catalog import TextSet
 from trainers.data.stream import StreamedText, VerifiedFile
 
 
@@ -23,17 +23,15 @@ class Text:
     """SHA-256 of each raw file that the bytes are of, by file name."""
 
 
-def decode(name: str, raw: Mapping[str, bytes]) -> Text:
+def decode(name: str, raw: Mapping[str, bytes], entry: TextSet) -> Text:
     """Return the text of the set `name` from its raw files, which the caller has verified."""
-    entry = catalog.text_set(name)
     tokens = np.frombuffer(b"".join(raw[file] for file in entry.files), np.uint8)
     split = len(tokens) - entry.test_bytes
     return Text(name=name, train=tokens[:split], test=tokens[split:], digests=entry.digests)
 
 
-def stream(name: str, file: VerifiedFile) -> Text:
+def stream(name: str, file: VerifiedFile, entry: TextSet) -> Text:
     """Return the text of the set `name`, whose training part stays in its file."""
-    entry = catalog.text_set(name)
     split = file.size - entry.test_bytes
     test = file.gather(np.array([split]), length=entry.test_bytes)[0]
     train = StreamedText(file, size=split)

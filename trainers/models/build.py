@@ -14,7 +14,6 @@ from evidence import tensors
 from evidence.errors import IntegrityError
 from evidence.tensors import RawTensor
 from trainers.config import Convnet, Gpt, Mlp, Resnet, RunConfig, Vit
-from trainers.data import catalog
 from trainers.kernels.ops import choose
 from trainers.models.convnet import ConvNet
 from trainers.models.gpt import GptNet
@@ -34,8 +33,8 @@ def build(config: RunConfig, *, rng: np.random.Generator) -> Model:
     """Return the model with fresh weights drawn from `rng`, float32, on the default device."""
     ops = choose(Device.DEFAULT)
     if isinstance(config.model, Gpt):
-        return GptNet(config.model, text=catalog.text_set(config.dataset), ops=ops, rng=rng)
-    images = catalog.image_set(config.dataset)
+        return GptNet(config.model, text=config.text, ops=ops, rng=rng)
+    images = config.images
     match config.model:
         case Mlp():
             return MlpNet(config.model, images=images, ops=ops, rng=rng)

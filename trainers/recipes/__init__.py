@@ -4,13 +4,14 @@ Light: no tinygrad. A request is a recipe with overrides, or a full config.
 """
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from evidence.errors import ConfigError
 from trainers import config
 from trainers.config import RunConfig
+from trainers.data.catalog import ImageSet, TextSet
 
 _FOLDER = Path(__file__).parent
 _FULL = frozenset({"dataset", "model", "steps"})
@@ -31,7 +32,15 @@ def load(name: str) -> RunConfig:
     return config.parse(_values(name))
 
 
-def resolve(request: Mapping[str, Any]) -> RunConfig:
+Own = Callable[[str], ImageSet | TextSet | None]
+"""Returns what is known of a data set of somebody's own, None where there is none of the name."""
+
+
+def no_own(_: str) -> None:
+    """Know no data but that of the catalog."""
+
+
+def resolve(request: Mapping[str, Any], *, own: Own = no_own) -> RunConfig:
     """Return the config that `request` asks for, every default filled in.
 
     Args:
@@ -39,13 +48,14 @@ def resolve(request: Mapping[str, Any]) -> RunConfig:
             config, which has at least `dataset`, `model` and `steps`. Overriding
             `model.architecture` replaces the whole model; overriding `steps` without
             `checkpoint_every` drops the recipe's cadence.
+        own: Asked for a data set that is not in the catalog; the answer goes into the config.
 
     Raises:
         ConfigError: No such recipe, or a field is missing, unknown or out of bounds.
         InvalidInput: `request` is not JSON.
     """
     if "overrides" not in request and set(request) & _FULL:
-        return config.parse(request)
+        return config.parse(_described(request, own))
     _require_known(request)
     overrides = request.get("overrides", {})
     if not isinstance(overrides, Mapping):
@@ -65,7 +75,15 @@ def resolve(request: Mapping[str, Any]) -> RunConfig:
     values = _values(request.get("recipe"))
     if "steps" in overrides:
         values.pop("checkpoint_every", None)
-    return config.parse(_merged(values, overrides))
+    return config.parse(_described(_merged(values, overrides), own))
+
+
+def _described(values: Mapping[str, Any], own: Own) -> Mapping[str, Any]:
+    """Return a config with the description of its data set, where that is somebody's own."""
+    known = own(values["dataset"]) if isinstance(values.get("dataset"), str) else None
+    if known is None or values.get("data") is not None:
+        return values
+    return {**values, "data": known.model_dump(mode="json")}
 
 
 def _require_known(request: Mapping[str, Any]) -> None:

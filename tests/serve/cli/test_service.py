@@ -109,7 +109,7 @@ def test_a_run_verifies_by_its_id_with_all_checks(
     assert unmade == ["log.witnesses", "log.beginning"]
     text = run(service, "verify", trained["run_id"]).stdout
     assert max(map(len, text.splitlines())) <= 80
-    assert "PASSED, 18 of 20 checks" in text
+    assert "PASSED, 19 of 21 checks" in text
 
 
 def test_a_changed_pack_fails_verification(

@@ -1,0 +1,81 @@
+"""Words for the rules about persons: given names, and what looks like one and is none."""
+
+GIVEN_NAMES = frozenset(
+    (
+        "Aaron Abigail Adam Adrian Agnes Alan Albert Alejandro Alex Alexander Alexandra Alexis "
+        "Alfred Alice Alicia Alison Allison Alma Amanda Amber Amelia Amy Ana Anastasia Andre "
+        "Andrea Andreas Andrew Andrzej Angela Angelina Anita Anja Ann Anna Anne Annette Annie "
+        "Anthony Antoine Anton Antonia Antonio April Arnold Arthur Ashley Astrid Audrey Austin "
+        "Ava Barbara Barry Beata Beatrice Beatriz Ben Benjamin Bernard Bernd Bernhard Beth "
+        "Betty Beverly Bill Birgit Bjorn Bob Bobby Bonnie Boris Bradley Brandon Brenda Brent "
+        "Brian Bridget Brigitte Brittany Bruce Bruno Bryan Caleb Camille Carl Carla Carlos "
+        "Carmen Carol Carole Caroline Carolyn Carrie Catherine Cecilia Celine Charles Charlie "
+        "Charlotte Chelsea Cheryl Chloe Chris Christian Christina Christine Christoph "
+        "Christophe Christopher Cindy Claire Clara Clarence Claudia Claus Colin Connor Craig "
+        "Cristina Crystal Curtis Cynthia Daisy Dale Dan Dana Daniel Daniela Danielle Danny "
+        "Darren David Dawn Dean Deborah Debra Denise Dennis Derek Diana Diane Dieter Dimitri "
+        "Dominik Dominique Don Donald Donna Doris Dorothy Douglas Dylan Earl Eddie Edgar Edith "
+        "Edward Edwin Eileen Elaine Eleanor Elena Eli Elias Elisa Elisabeth Elizabeth Ella "
+        "Ellen Emil Emilia Emily Emma Eric Erica Erik Erika Erin Ernest Esther Ethan Eugene Eva "
+        "Evan Evelyn Fabian Felix Fernando Filip Florence Frances Francesca Francesco Francis "
+        "Francisco Frank Franz Fred Frederick Gabriel Gabriela Gail Gary Geoffrey George "
+        "Georgia Gerald Gerard Gerhard Giovanni Giulia Giuseppe Gladys Glen Glenn Gloria Gordon "
+        "Grace Graham Greg Gregory Guillermo Gustav Hannah Hans Harold Harry Heather Heidi "
+        "Heinrich Helen Helena Henri Henrik Henry Herbert Holly Howard Hugh Ian Ida Igor Ines "
+        "Inga Ingrid Irene Iris Isaac Isabel Isabella Ivan Jack Jackie Jacob Jacqueline Jake "
+        "Jakob James Jamie Jan Jane Janet Janice Jasmine Jason Javier Jean Jeanne Jeff Jeffrey "
+        "Jennifer Jenny Jens Jeremy Jerome Jerry Jesse Jessica Jesus Jill Jim Jimmy Joan Joanna "
+        "Joanne Joe Joel Johan Johann Johanna Johannes John Johnny Jon Jonas Jonathan Jorge "
+        "Jose Josef Joseph Joshua Joyce Juan Juana Judith Judy Julia Julian Julie Jurgen Justin "
+        "Karen Karin Karl Karla Katarina Kate Katharina Katherine Kathleen Kathryn Kathy Katie "
+        "Katrin Keith Kelly Ken Kenneth Kevin Kim Kimberly Kirsten Klaus Kristen Kristin "
+        "Kristina Kurt Kyle Lara Larry Lars Laura Lauren Laurent Lawrence Lea Leah Lee Leila "
+        "Lena Leo Leon Leonard Leonardo Leslie Lewis Liam Lillian Lily Linda Lisa Logan Lois "
+        "Lori Louis Louise Luc Luca Lucas Lucia Lucy Luis Luke Lydia Madeleine Madison "
+        "Magdalena Manfred Manuel Manuela Marc Marcel Marcia Marco Marcus Margaret Maria Marie "
+        "Marilyn Marina Mario Marion Marjorie Mark Markus Marlene Marta Martha Martin Martina "
+        "Mary Mason Mateo Mathias Matteo Matthew Matthias Maureen Maurice Max Maximilian Megan "
+        "Melanie Melissa Melvin Michael Michaela Michel Michelle Miguel Mike Mikhail Milan "
+        "Mildred Mohamed Mohammed Monica Monika Nadia Nancy Natalia Natalie Natasha Nathan Neil "
+        "Nicholas Nick Nicolas Nicole Nikolai Nina Noah Nora Norma Norman Olga Oliver Olivia "
+        "Olivier Omar Oscar Otto Owen Pablo Pamela Paola Pascal Patricia Patrick Patrik Paul "
+        "Paula Pauline Pavel Pedro Peggy Penelope Peter Petra Philip Philippe Phillip Phyllis "
+        "Pierre Pieter Rachel Rafael Ralf Ralph Ramon Randy Raul Ray Raymond Rebecca Regina "
+        "Renate Rene Rhonda Ricardo Richard Rick Rita Robert Roberta Roberto Robin Rodney Roger "
+        "Roland Ronald Rosa Rose Roy Ruben Rudolf Russell Ruth Ryan Sabine Sally Samantha "
+        "Samuel Sandra Sara Sarah Scott Sean Sebastian Sergei Sergio Seth Sharon Shawn Sheila "
+        "Shirley Silvia Simon Simone Sofia Sonia Sophia Sophie Stacy Stanley Stefan Stefanie "
+        "Stella Stephanie Stephen Steve Steven Stuart Sue Susan Susanna Susanne Suzanne Sven "
+        "Svetlana Sylvia Tamara Tanya Tara Tatiana Teresa Terry Theodore Theresa Thomas Tiffany "
+        "Tim Timothy Tina Tobias Todd Tom Tomas Tony Tracy Travis Trevor Tyler Ulrich Ulrike "
+        "Ursula Valentina Valerie Vanessa Vera Veronica Victor Victoria Viktor Vincent Viola "
+        "Virginia Vladimir Walter Wanda Wayne Wendy Werner Wilhelm William Wolfgang Xavier "
+        "Yolanda Yvonne Zachary Zoe"
+    ).split()
+)
+"""Given names that are common in Europe and the Americas."""
+
+WORDS_TOO = frozenset(
+    (
+        "Alexandria Amber Antonio April Art Austin Ben Bill Bob Carlos Carol Charlotte Chase "
+        "Chelsea Christian Crystal Daisy Dale Dan Dawn Dean Diego Don Drew Earl Eve Faith "
+        "Florence Francisco Frank Georgia Grace Holly Hope Iris Jack Jackie Jasmine Jean Jesus "
+        "Jordan Jose Joy Juan June Lea Lee Lena Lily Logan Madison Mark Mason Max May Nick "
+        "Norman Paris Patience Pierce Ray Rich Robin Rose Ruth San Santiago Sue Victoria Viola "
+        "Virginia Will"
+    ).split()
+)
+"""Given names that are words or places as often: alone they are no finding."""
+
+NO_NAMES = frozenset(
+    (
+        "A All American An And April At August Avenue But City College Company Corp County "
+        "Court Customer December Dr Drive East English Everybody Everyone February For French "
+        "Friday Friend Friends From German Great He Hospital I If In Inc It January July June "
+        "Kingdom Lake Lane Ltd Madam March May Monday Mount Mr Mrs Ms New North November "
+        "October Of On Or Prof River Road Saturday School September She Sir Sirs Someone South "
+        "State States Street Sunday Support Team That The These They This Those Thursday To "
+        "Tuesday United University We Wednesday West You"
+    ).split()
+)
+"""Capitalised words that no name begins or ends with."""
