@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test test-long check up down setup lock claims bench clean
+.PHONY: help demo test test-long check up down setup lock claims bench console clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -38,6 +38,9 @@ claims: setup  ## derive every figure in README and docs again
 
 bench: setup  ## benchmarks, as ratios to peers measured in the same run
 	@exec $(BIN)/python -m benchmarks
+
+console: setup  ## build the web console again (needs Node 20; the built one is committed)
+	@exec $(BIN)/python web/build.py
 
 setup: $(STAMP)  ## the virtual environment, from the lock
 

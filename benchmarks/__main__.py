@@ -14,7 +14,7 @@ from pathlib import Path
 NAMES = (
     "service_overhead", "first_metric", "memory", "fanout", "stream_latency", "metric_logging",
     "training", "time_to_accuracy", "workers", "transparency_log", "evidence_cost",
-    "audit",
+    "audit", "console",
 )  # fmt: skip
 """Every benchmark: a module with `measure`, FULL and QUICK; `document` where rows are its own."""
 

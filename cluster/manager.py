@@ -28,10 +28,12 @@ from cluster.registry import Registry
 from cluster.retention import Held, Retention
 from cluster.retention import choose as choose_expired
 from cluster.run_folder import RunFolder, folder_bytes
+from cluster.run_table import RunTable
 from cluster.sealing import keep_beginning, seal_run, witness_beginning
 from cluster.settings import Settings
 from cluster.states import RESUMABLE, advance
 from cluster.supervision import Ending, NodeLost, Supervisor
+from cluster.verdicts import Verdicts
 from evidence.clock import Clock, moment, utc_now
 from evidence.errors import Conflict, RateLimited, StorageFull
 from evidence.records import Beginning, Checkpoint, Fault, Placement, RunState, TrainingEvent
@@ -85,6 +87,10 @@ class Manager:
             journal=self.audit,
             pulse=self._audit_pulse,
             clock=clock,
+        )
+        self.verdicts = Verdicts(self.audit)
+        self.table = RunTable(
+            self.registry, self.view, self.verdicts, settings.home / "run-table.jsonl"
         )
         self.shelf = DatasetShelf(settings, self.audit)
         self.audits = AuditDesk(
@@ -317,7 +323,8 @@ class Manager:
         """
         folder = self.registry.folder(run_id)
         pending = self._waiting.get(run_id) if folder.summary.state is RunState.QUEUED else None
-        return views.run(folder, pending_reason=pending, is_sealing=run_id in self._sealing)
+        view = views.run(folder, pending_reason=pending, is_sealing=run_id in self._sealing)
+        return view | {"verification": self.verdicts.of(run_id)}
 
     def models(self, *, offset: int, limit: int) -> dict[str, Any]:
         """Return one page of the models of runs that succeeded, newest first."""

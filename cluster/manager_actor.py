@@ -27,6 +27,7 @@ from cluster.prediction import as_images, classify_on_cluster
 from cluster.proposal_methods import ProposalMethods
 from cluster.retention import Retention
 from cluster.run_folder import RunFolder
+from cluster.run_table import Query
 from cluster.settings import Settings, as_environment, from_environment
 from evidence.clock import utc_now
 from evidence.errors import Conflict, StorageFull
@@ -147,6 +148,13 @@ class ManagerActor(AccountMethods, ProposalMethods):
         return self._manager.page(state=state, offset=offset, limit=limit)
 
     @ray.method
+    async def table(self, query: Query) -> dict[str, Any]:
+        """Return one page of the table of runs, and the service journal's newest number."""
+        await self._begin()
+        last_seq = self._manager.audit.last_seq
+        return {**await self._manager.table.page(query), "last_seq": last_seq}
+
+    @ray.method
     async def events(
         self, run_id: str | None, after: int, limit: int, wait_s: float
     ) -> list[bytes]:
@@ -165,6 +173,13 @@ class ManagerActor(AccountMethods, ProposalMethods):
         """Return metric records after a sequence number, and the trend."""
         await self._begin()
         return reading.metrics(self._folder(run_id), after=after, limit=limit)
+
+    @ray.method
+    async def curves(self, run_id: str, after: int, limit: int) -> dict[str, Any]:
+        """Return metrics after a sequence number, as columns."""
+        await self._begin()
+        last = self._manager.last_visible(run_id)
+        return reading.curves(self._folder(run_id), after=after, last=last, limit=limit)
 
     @ray.method
     async def logs(self, run_id: str, after: int, limit: int) -> dict[str, Any]:
@@ -306,6 +321,13 @@ class ManagerActor(AccountMethods, ProposalMethods):
         """Return the signed records of a run so far, a line each."""
         await self._begin()
         return b"".join(line + b"\n" for line in self._folder(run_id).records.lines)
+
+    @ray.method
+    async def verified(self, run_id: str, verdict: str, summary: str, who: Who) -> None:
+        """Note what a verification of a run found."""
+        await self._begin()
+        self._manager.registry.folder(run_id)
+        self._manager.verdicts.note(run_id, verdict=verdict, summary=summary, who=who)
 
     @ray.method
     async def audit_run(self, run_id: str, windows: Mapping[str, Any], who: Who) -> dict[str, Any]:

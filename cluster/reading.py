@@ -9,7 +9,7 @@ from cluster.summary import body_of
 from evidence import archive, canonical, digest, pack
 from evidence.derived import trend
 from evidence.errors import NotFound
-from evidence.records import CHECKPOINT_FILES, CheckpointRecord, EventKind
+from evidence.records import CHECKPOINT_FILES, MEASURES, CheckpointRecord, EventKind, Split
 
 _PAGE = 1_000
 
@@ -23,6 +23,31 @@ def metrics(folder: RunFolder, *, after: int, limit: int) -> dict[str, Any]:
         "next_after": records[-1]["seq"] if records else after,
         "total": folder.summary.metric_count,
         "trend": trend(folder.summary.test_losses),
+    }
+
+
+def curves(folder: RunFolder, *, after: int, last: int, limit: int) -> dict[str, Any]:
+    """Return at most `limit` metric records with a seq above `after`, up to `last`, as columns."""
+    found = _records(folder, {EventKind.METRIC}, after=after, limit=limit)
+    records = [record for record in found if record["seq"] <= last]
+    splits = {split: [one for one in records if one["split"] == split] for split in Split}
+    return {
+        "run_id": folder.run_id,
+        **{split.value: _columns(chosen) for split, chosen in splits.items()},
+        "next_after": records[-1]["seq"] if records else after,
+        "is_whole": len(records) < limit,
+    }
+
+
+def _columns(records: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return `columns` with a value or null a record, and why the newest of the nulls are null."""
+    names = ("seq", "step", "timestamp", *MEASURES)
+    reasons: dict[str, str] = {}
+    for record in records:
+        reasons |= record["reasons"]
+    return {
+        "columns": {name: [record[name] for record in records] for name in names},
+        "reasons": reasons,
     }
 
 

@@ -169,6 +169,10 @@ class Registry:
             except IntegrityError as error:  # that run is set aside now: the others are listed
                 log.warning("run_left_out", cause=error.detail)
 
+    def newest_first(self) -> list[str]:
+        """Return the ids of all runs, the newest first."""
+        return list(reversed(self._entries))
+
     def in_state(self, *states: RunState) -> list[RunFolder]:
         """Return the runs in these states, oldest first; not those that are being sealed."""
         told = [e.run_id for e in self._entries.values() if e.state in states]

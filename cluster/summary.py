@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from cluster.course import Course
 from cluster.states import LIVE
 from evidence.records import (
     CheckpointAction,
@@ -59,6 +60,8 @@ class RunSummary:
     last_metrics: dict[str, dict[str, Any]] = field(default_factory=dict)
     """By split, the newest metric line."""
     test_losses: list[float] = field(default_factory=list)
+    course: Course = field(default_factory=Course)
+    """Of the training loss."""
     checkpoints: dict[int, CheckpointRecord] = field(default_factory=dict)
     """By step; without those that were pruned."""
     pruned: dict[int, CheckpointRecord] = field(default_factory=dict)
@@ -109,8 +112,12 @@ class RunSummary:
     def _fold_metric(self, line: Mapping[str, Any]) -> None:
         self.metric_count += 1
         self.last_metrics[line["split"]] = dict(line)
-        if line["split"] == Split.TEST and line["loss"] is not None:
+        if line["loss"] is None:
+            return
+        if line["split"] == Split.TEST:
             self.test_losses.append(line["loss"])
+        else:
+            self.course.add(line["loss"])
 
     def _fold_checkpoint(self, line: Mapping[str, Any]) -> None:
         record = CheckpointRecord.model_validate(body_of(line))

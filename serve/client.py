@@ -107,6 +107,10 @@ class Client:
         query = {"offset": offset, "limit": limit} | ({"status": status} if status else {})
         return self._json("GET", "/api/training/runs", params=query)
 
+    def table(self, **query: str | int) -> Json:
+        """Return one page of the table of runs; `query` as `serve.schemas.TableQuery`."""
+        return self._json("GET", "/api/training/table", params=query)
+
     def run(self, run_id: str) -> Json:
         """Return one run."""
         return self._json("GET", f"/api/training/runs/{run_id}")
@@ -115,6 +119,11 @@ class Client:
         """Return metric records with a sequence number above `after`."""
         query = {"after": after, "limit": limit}
         return self._json("GET", f"/api/training/runs/{run_id}/metrics", params=query)
+
+    def curves(self, run_id: str, *, after: int = 0, limit: int = 10_000) -> Json:
+        """Return metrics with a sequence number above `after`, as columns."""
+        query = {"after": after, "limit": limit}
+        return self._json("GET", f"/api/training/runs/{run_id}/curves", params=query)
 
     def logs(self, run_id: str, *, after: int = 0, limit: int = 1000) -> Json:
         """Return log and status records with a sequence number above `after`."""
@@ -153,6 +162,10 @@ class Client:
             _require_success(answer)
             with target.open("wb") as file:
                 return sum(file.write(piece) for piece in answer.iter_bytes(_CHUNK_BYTES))
+
+    def checks(self) -> Json:
+        """Return the checks that a verification makes."""
+        return self._json("GET", "/api/checks")
 
     def cancel(self, run_id: str) -> Json:
         """End a run for good."""

@@ -23,6 +23,7 @@ from evidence.clock import utc_now
 from governance.account_reader import FILE, AccountReader
 from serve import app as application
 from serve import tokens
+from serve.console.site import Site
 from serve.context import Context
 from serve.guard import LOOPBACK_HOSTS, Access, Guard
 from serve.readiness import Readiness
@@ -60,7 +61,8 @@ def build_asgi(routers: tuple[APIRouter, ...]) -> ASGIApp:
         max_body_bytes=settings.max_body_bytes,
         max_pack_bytes=settings.max_pack_bytes,
     )
-    return Guard(application.create_app(context, routers=routers), access)
+    app = application.create_app(context, routers=routers)
+    return Guard(Site(app), access)
 
 
 def _hosts(settings: Settings) -> frozenset[str]:

@@ -6,6 +6,7 @@ from typing import Final
 from fastapi.routing import APIRoute
 
 from governance.accounts import Role
+from serve.console.site import is_console
 
 OPEN: Final = None
 """Needs no token."""
@@ -28,7 +29,9 @@ ROLE_OF: dict[str, Role | None] = {
     "DELETE /api/session": _VIEWER,
     "GET /api/usage": _VIEWER,
     "GET /api/training/runs": _VIEWER,
+    "GET /api/training/table": _VIEWER,
     "GET /api/training/runs/{run_id}": _VIEWER,
+    "GET /api/training/runs/{run_id}/curves": _VIEWER,
     "GET /api/training/runs/{run_id}/metrics": _VIEWER,
     "GET /api/training/runs/{run_id}/logs": _VIEWER,
     "GET /api/training/runs/{run_id}/checkpoints": _VIEWER,
@@ -36,6 +39,7 @@ ROLE_OF: dict[str, Role | None] = {
     "GET /api/training/runs/{run_id}/records": _VIEWER,
     "GET /api/training/runs/{run_id}/evidence": _VIEWER,
     "POST /api/training/runs/{run_id}/verify": _VIEWER,
+    "GET /api/checks": _VIEWER,
     "GET /api/events/training": _VIEWER,
     "GET /api/datasets": _VIEWER,
     "GET /api/recipes": _VIEWER,
@@ -99,6 +103,8 @@ def role_finder(routes: Iterable[APIRoute]) -> RoleOf:
 
     def role_of(method: str, path: str) -> Role | None:
         if path == "/api/openapi.json" and method == "GET":
+            return OPEN
+        if method in {"GET", "HEAD"} and is_console(path):
             return OPEN
         for pattern, known, role in table:
             if method == known and pattern.fullmatch(path):

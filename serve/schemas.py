@@ -4,7 +4,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from cluster.run_table import SortKey
 from evidence.records import Fault, Placement, RunState
+from evidence.report import Check, Verdict
 from trainers.config import RunConfig
 
 
@@ -67,6 +69,12 @@ class AuditPage(Wire):
     audits: list[AuditView]
     total: int
     next_offset: int | None
+
+
+class CheckList(Wire):
+    """The checks of a pack, none of them made yet."""
+
+    checks: list[Check]
 
 
 class CanaryView(Wire):
@@ -156,6 +164,14 @@ class Timings(Wire):
     ended: str | None
 
 
+class VerificationView(Wire):
+    """What this service found when it verified a run's pack last."""
+
+    verdict: Verdict
+    summary: str
+    at: str
+
+
 class RunView(Wire):
     """A run."""
 
@@ -185,6 +201,8 @@ class RunView(Wire):
     error: Fault | None
     sealed: bool
     """Whether the evidence pack is complete and signed."""
+    verification: VerificationView | None
+    """The newest one; null if this service never verified it."""
     links: dict[str, str]
 
 
@@ -198,6 +216,63 @@ class RunPage(Wire):
     """`offset` of the next page, or null at the end."""
 
 
+class TableQuery(Wire):
+    """Which runs a table shows, in which order."""
+
+    q: Annotated[str, Field(max_length=200)] = ""
+    """Words that must all stand in id, name, recipe, data set, status or place."""
+    status: RunState | None = None
+    """Only runs with it."""
+    sort: SortKey = "created"
+    """Column; runs without a value in it come last."""
+    order: Literal["asc", "desc"] = "desc"
+    offset: Annotated[int, Field(ge=0, le=10**9)] = 0
+    limit: Annotated[int, Field(ge=1, le=100)] = 100
+
+
+class RunRow(Wire):
+    """What a table shows of a run."""
+
+    run_id: str
+    name: str
+    recipe: str | None
+    dataset: str
+    architecture: str
+    status: RunState
+    reason: str
+    """Why it has this status; while it is queued, why it still waits."""
+    step: int
+    steps: int
+    loss: float | None
+    """Of the newest training metric, in nats."""
+    accuracy: float | None
+    """Of the newest evaluation on the test split, [0, 1]."""
+    samples_s: float | None
+    """Of the newest training metric."""
+    course: list[float]
+    """Training losses from the first on, every n-th, at most 64, to 4 digits."""
+    device: str | None
+    node: str | None
+    created: str | None
+    started: str | None
+    ended: str | None
+    sealed: bool
+    verification: VerificationView | None
+
+
+class RunTable(Wire):
+    """A page of the table of runs."""
+
+    rows: list[RunRow]
+    total: int
+    """Runs that match."""
+    counts: dict[str, int]
+    """Runs in each status, whatever the filter."""
+    next_offset: int | None
+    last_seq: int
+    """`after` for `GET /api/events/training`: what came later is not in here."""
+
+
 class MetricPage(Wire):
     """Some metric records of a run, oldest first."""
 
@@ -207,6 +282,27 @@ class MetricPage(Wire):
     """`after` of the next page."""
     total: int
     trend: Trend
+
+
+class Curve(Wire):
+    """Metrics of one split, oldest first."""
+
+    columns: dict[str, list[Any]]
+    """`seq`, `step`, `timestamp` and each measure; all of one length, null where not measured."""
+    reasons: dict[str, str]
+    """For each measure that is null somewhere, why."""
+
+
+class CurvePage(Wire):
+    """Metrics of a run as columns: what charts are drawn from."""
+
+    run_id: str
+    train: Curve
+    test: Curve
+    next_after: int
+    """`after` of the next page, and of the event stream."""
+    is_whole: bool
+    """Whether there were no more at that moment."""
 
 
 class LogPage(Wire):

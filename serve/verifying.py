@@ -2,17 +2,20 @@
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from evidence import canonical
 from evidence.archive import open_pack
 from evidence.errors import RateLimited, ServiceError, TooLarge
-from evidence.report import Check
+from evidence.report import Check, Report
 from evidence.trust import Trusted
 from evidence.verify import Verification
 from serve import problems, rebuild
+
+Told = Callable[[Report], Awaitable[None]]
+"""Takes the report of a verification."""
 
 MOST_AT_ONCE = 2
 """Verifications of a replica at once."""
@@ -45,13 +48,16 @@ class Desk:
         finally:
             self._open -= 1
 
-    async def checks(self, pack: Path, trusted: Trusted, *, scratch: Path) -> AsyncIterator[bytes]:
+    async def checks(
+        self, pack: Path, trusted: Trusted, *, scratch: Path, told: Told | None = None
+    ) -> AsyncIterator[bytes]:
         """Yield an event for each check of a pack as it is made, then one for the report.
 
         Args:
             pack: A folder, or a zip.
             trusted: What is known from elsewhere.
             scratch: Folder for what a check needs.
+            told: Is given the report before it is sent.
         """
         try:
             with open_pack(pack) as held:
@@ -65,7 +71,10 @@ class Desk:
                 made = verification.run()
                 while (check := await asyncio.to_thread(_next, made)) is not None:
                     yield _event("check", check.number, check.model_dump(mode="json"))
-                yield _event("report", 0, verification.report().model_dump(mode="json"))
+                report = verification.report()
+                if told is not None:
+                    await told(report)
+                yield _event("report", 0, report.model_dump(mode="json"))
         except ServiceError as error:
             document = problems.of_error(error, instance="")
             yield _event("problem", 0, document)

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Body, Header, Path, Query
 from fastapi.responses import Response, StreamingResponse
 
 from cluster.asking import answer
+from cluster.run_table import Query as TableQuery
 from evidence import digest
 from evidence.records import RunState
 from serve import schemas
@@ -74,6 +75,24 @@ async def list_runs(
     return schemas.RunPage.model_validate({**page, "next_offset": following})
 
 
+@router.get("/table")
+async def get_table(
+    context: InContext, wanted: Annotated[schemas.TableQuery, Query()]
+) -> schemas.RunTable:
+    """Search and sort all runs: a few values of each, where `GET .../runs` tells everything."""
+    query = TableQuery(
+        words=wanted.q,
+        state=wanted.status,
+        sort=wanted.sort,
+        is_ascending=wanted.order == "asc",
+        offset=wanted.offset,
+        limit=wanted.limit,
+    )
+    page = await answer(context.manager.table.remote(query))
+    following = next_offset(wanted.offset, len(page["rows"]), total=page["total"])
+    return schemas.RunTable.model_validate({**page, "next_offset": following})
+
+
 @router.get("/runs/{run_id}")
 async def get_run(context: InContext, run_id: RunId) -> schemas.RunView:
     """Return one run."""
@@ -88,6 +107,18 @@ async def get_metrics(
     """Return metric records, oldest first."""
     page = await answer(context.manager.metrics.remote(run_id, after, limit))
     return schemas.MetricPage.model_validate(page)
+
+
+@router.get("/runs/{run_id}/curves")
+async def get_curves(
+    context: InContext,
+    run_id: RunId,
+    after: After = 0,
+    limit: Annotated[int, Query(ge=1, le=10_000, description="Most records.")] = 10_000,
+) -> schemas.CurvePage:
+    """Return metrics as columns, oldest first: ten times fewer bytes than the records."""
+    page = await answer(context.manager.curves.remote(run_id, after, limit))
+    return schemas.CurvePage.model_validate(page)
 
 
 @router.get("/runs/{run_id}/logs")

@@ -13,10 +13,13 @@ from starlette.types import Receive, Scope, Send
 from cluster.asking import answer
 from evidence.keyring import read_history
 from evidence.log.note import Verifier
+from evidence.report import Report
 from evidence.subject import KnownLog
 from evidence.trust import Trusted
-from serve import verifying
-from serve.context import Context, InContext
+from evidence.verify import planned
+from serve import schemas, verifying
+from serve.context import Asker, Context, InContext
+from serve.verifying import Told
 
 router = APIRouter(tags=["evidence"])
 
@@ -33,6 +36,12 @@ _UPLOAD = {
         "content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}},
     }
 }
+
+
+@router.get("/api/checks")
+async def list_checks() -> schemas.CheckList:
+    """Return the checks that a verification makes, in their order, as they stand before it."""
+    return schemas.CheckList(checks=planned())
 
 
 @router.post(
@@ -55,7 +64,7 @@ async def verify_pack(context: InContext, request: Request) -> Response:
 @router.post(
     "/api/training/runs/{run_id}/verify", response_class=Response, responses=_STREAM
 )  # fmt: skip
-async def verify_run(context: InContext, run_id: RunId) -> Response:
+async def verify_run(context: InContext, who: Asker, run_id: RunId) -> Response:
     """Make every check of a run's pack; the key and the log of this service are required."""
     await answer(context.manager.view.remote(run_id))
 
@@ -63,17 +72,22 @@ async def verify_run(context: InContext, run_id: RunId) -> Response:
         await verifying.take_in(context.zip_of(run_id), target, at_most=1 << 40)
         return await _own_trust(context)
 
-    return await _stream(context, fill)
+    async def note(report: Report) -> None:
+        await answer(context.manager.verified.remote(run_id, report.verdict, report.summary, who))
+
+    return await _stream(context, fill, told=note)
 
 
-async def _stream(context: Context, fill: Callable[[Path], Awaitable[Trusted]]) -> Response:
+async def _stream(
+    context: Context, fill: Callable[[Path], Awaitable[Trusted]], *, told: Told | None = None
+) -> Response:
     """Return the stream of a verification; what is wrong with the request is told before it."""
     async with AsyncExitStack() as stack:
         scratch = await stack.enter_async_context(context.desk.seat())
         pack = scratch / "pack.zip"
         trusted = await fill(pack)
         kept = stack.pop_all()
-    return _Stream(context.desk.checks(pack, trusted, scratch=scratch), kept)
+    return _Stream(context.desk.checks(pack, trusted, scratch=scratch, told=told), kept)
 
 
 class _Stream(StreamingResponse):

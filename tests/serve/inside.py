@@ -19,6 +19,7 @@ from cluster.manager_actor import ManagerActor
 from cluster.placement import Node
 from governance.account_reader import FILE, AccountReader
 from serve import app
+from serve.console.site import Site
 from serve.context import Context
 from serve.guard import LOOPBACK_HOSTS, Access, Guard
 from serve.readiness import Readiness
@@ -85,7 +86,8 @@ async def application(
             readiness=Readiness(manager.settings, "c" * 40, app.routes()),
             accounts=reader(home),
         )
-        yield guarded(app.create_app(context), accounts=context.accounts), manager
+        site = Site(app.create_app(context))
+        yield guarded(site, accounts=context.accounts), manager
         await cluster.close()
 
 
