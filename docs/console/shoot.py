@@ -64,6 +64,7 @@ def main() -> int:
                 for name, path in pages.items():
                     page.goto(service.url + path)
                     page.wait_for_selector("h1")
+                    page.wait_for_function("!document.querySelector('.skeleton')")
                     page.wait_for_timeout(1500)  # charts come in
                     if name == "evidence":
                         page.wait_for_selector(".checklist[data-verdict=failed]")
