@@ -24,6 +24,7 @@ Gradient = Callable[[UOp, UOp], tuple[UOp | None, ...]]
 """Takes the output's gradient and the call; returns one gradient for each operand."""
 
 _FLOAT_BYTES = 4
+_DTYPES = dtypes.float32, dtypes.int32
 
 
 @functools.cache
@@ -117,6 +118,7 @@ def _placed(tensor: Tensor) -> Tensor:
 
     What another kernel made lies so already, in any shape; `contiguous` would copy it.
     """
+    assert tensor.dtype in _DTYPES, tensor.dtype
     place = tensor.uop
     while place.op is Ops.RESHAPE:
         place = place.src[0]

@@ -7,7 +7,7 @@ Shape suffixes: R rows, D width.
 Source: Ba et al. 2016, arXiv:1607.06450 §3.
 """
 
-from tinygrad import Tensor
+from tinygrad import Tensor, dtypes
 from tinygrad.uop.ops import UOp
 
 from trainers.kernels import compiled, foreign
@@ -111,6 +111,7 @@ def layer_norm(x: Tensor, weight_D: Tensor, bias_D: Tensor, *, epsilon: float) -
     width = shape[-1]
     rows = int(x.numel()) // width
     assert weight_D.shape == bias_D.shape == (width,), (shape, weight_D.shape, bias_D.shape)
+    assert x.dtype == weight_D.dtype == bias_D.dtype == dtypes.float32, x.dtype
     name, sizes = f"{rows}_{width}", {"width": width, "epsilon": f"{epsilon:.9e}"}
 
     def gradient(g: UOp, call: UOp) -> tuple[UOp | None, ...]:

@@ -3,7 +3,7 @@
 Shape suffixes: B batch, C channels, H height, W width.
 """
 
-from tinygrad import Tensor
+from tinygrad import Tensor, dtypes
 from tinygrad.uop.ops import UOp
 
 from trainers.kernels import compiled, foreign
@@ -56,6 +56,7 @@ def max_pool_2x2(x_BCHW: Tensor) -> Tensor:  # noqa: N803  shape suffix
     """
     batch, channels, height, width = (int(size) for size in x_BCHW.shape)
     assert min(height, width) > 1, x_BCHW.shape
+    assert x_BCHW.dtype == dtypes.float32, x_BCHW.dtype
     out_h, out_w = height // 2, width // 2
     sizes = {"height": height, "width": width, "out_h": out_h, "out_w": out_w}
     planes = batch * channels

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tinygrad import Tensor, dtypes
+from tinygrad.dtype import DType
 
 from tests.trainers.kernels.near import assert_near, assert_same, draw
 from trainers.kernels import (
@@ -216,6 +217,20 @@ def test_a_label_that_is_no_class_makes_a_loss_that_is_none(label: int) -> None:
     assert np.isnan(losses.numpy()).tolist() == [True, False]
     assert hits.numpy()[0] == 0
     assert np.isfinite(dx.numpy()).all()
+
+
+@pytest.mark.parametrize("dtype", [dtypes.float16, dtypes.int32])
+def test_numbers_of_another_type_are_refused(dtype: DType) -> None:
+    x, w = Tensor.empty(2, 4, 4, 4, dtype=dtype), Tensor.empty(4)
+    for compute in (
+        lambda: pooling.max_pool_2x2(x),
+        lambda: layer_norm.layer_norm(x, w, w, epsilon=1e-5),
+        lambda: normalisation.batch_norm(x, w, w, epsilon=1e-5),
+        lambda: cross_entropy.cross_entropy(x.reshape(32, 4), Tensor.empty(32, dtype=dtypes.int32)),
+        lambda: softmax.weights(x[0].half(), scale=1.0, is_causal=False),
+    ):
+        with pytest.raises(AssertionError):
+            compute()
 
 
 def test_labels_of_another_type_are_refused() -> None:
