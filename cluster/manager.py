@@ -302,8 +302,8 @@ class Manager:
                     max_bytes=self.settings.limits.max_run_bytes,
                 )
                 self._count("event", _kind_of(event))
-                if isinstance(event, Beginning) and run_id not in self._witnessing:
-                    self._witnessing[run_id] = asyncio.create_task(self._witness(folder))
+                if isinstance(event, Beginning):
+                    self._ask_witnesses(folder)
         finally:
             self._changed(folder)
 
@@ -536,6 +536,12 @@ class Manager:
         await _with_space(lambda: folder.move(to, reason[:2000]))
         await self._seal(folder, who=who)
 
+    def _ask_witnesses(self, folder: RunFolder) -> None:
+        """Ask in the background; of an attempt that goes on, again, if nobody cosigned before."""
+        asking = self._witnessing.get(folder.run_id)
+        if asking is None or asking.done():
+            self._witnessing[folder.run_id] = asyncio.create_task(self._witness(folder))
+
     async def _witness(self, folder: RunFolder) -> None:
         """Have witnesses cosign that the run is committed to, while it goes on."""
         try:
@@ -548,7 +554,7 @@ class Manager:
     async def _seal(self, folder: RunFolder, *, who: Who = "service") -> None:
         witnessing = self._witnessing.pop(folder.run_id, None)
         if witnessing is not None:
-            await witnessing
+            await asyncio.wait({witnessing})  # a run is sealed whatever came of it
         await _with_space(folder.complete_end)
         await _with_space(lambda: self._make_pack(folder))
         self._sealing.pop(folder.run_id, None)

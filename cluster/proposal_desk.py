@@ -106,8 +106,8 @@ class ProposalDesk:
         Raises:
             ConfigError: Model, steps, data set or device are none that can be trained.
             NotFound: A run, or the proposal that it supersedes, is not there.
-            Conflict: A cited run has not succeeded, the one to supersede is open, or the key was
-                used for another draft.
+            Conflict: A cited run has not succeeded, the one to supersede is open, the key was used
+                for another draft, or it would move the phase (nothing here verifies a probe).
             TooLarge: It is over the limit of a record.
             StorageFull: The disk took no more.
         """
@@ -116,6 +116,7 @@ class ProposalDesk:
         if earlier is not None:
             self._require_same(earlier.proposal, draft, who)
             return self.view(earlier.proposal.proposal_id)
+        _refuse_phase(draft)
         self._book.require_supersedable(draft.supersedes)
         proposal = self._completed(draft, who, key_sha256)
         case = self._record(proposal, who=who, previous=None)
@@ -376,6 +377,16 @@ class ProposalDesk:
             "sha256": record.sha256,
             "log_index": self._queue.place_of(record),
         }
+
+
+def _refuse_phase(draft: Draft) -> None:
+    """Raise if a draft would move the phase: that takes a reviewer that verifies the probe."""
+    if draft.phase is not None:
+        raise Conflict(
+            "phase: nothing here verifies the probe that a move of the phase cites",
+            field="phase",
+            cure="leave phase out",
+        )
 
 
 def _state_digest(proposal_id: str, state: State) -> str:

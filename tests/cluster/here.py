@@ -37,18 +37,18 @@ class Trainer:
         """How many trainers this cluster has started, this one included."""
         self.config = RunConfig.model_validate(ticket.config)
         self.start = _step(ticket.start)
-        self._manager = manager
+        self.manager = manager
         self._sent = 0
 
     async def describe(self) -> None:
         """Tell what is known before step 0."""
         told = small.described(self.config)
-        await self._manager.attempt_started(self.ticket.run_id, self.ticket.attempt, **told)
+        await self.manager.attempt_started(self.ticket.run_id, self.ticket.attempt, **told)
 
     async def begin(self) -> None:
         """Tell what the run begins with."""
         begins = small.beginning(self.config)
-        await self._manager.report(self.ticket.run_id, self.ticket.attempt, self._sent, [begins])
+        await self.manager.report(self.ticket.run_id, self.ticket.attempt, self._sent, [begins])
         self._sent += 1
 
     async def train(self, *, until: int | None = None, data_seed: int = 1) -> None:
@@ -59,7 +59,7 @@ class Trainer:
             step = _step_of(event)
             if until is not None and step is not None and step > until:
                 return
-            await self._manager.report(self.ticket.run_id, self.ticket.attempt, self._sent, [event])
+            await self.manager.report(self.ticket.run_id, self.ticket.attempt, self._sent, [event])
             self._sent += 1
             await asyncio.sleep(0)
 

@@ -23,7 +23,7 @@ from evidence.seal import finalise
 from evidence.subject import KnownLog
 from evidence.verify import verify
 from tests.cluster import bound, small
-from tests.cluster.here import Here, Trainer, managed, until
+from tests.cluster.here import Here, Killed, Trainer, managed, until
 from tests.evidence import genuine
 from tests.fraud.forge import failed
 from tests.serve.witnesses import RunningWitness, running
@@ -216,6 +216,31 @@ def test_the_pack_of_a_run_that_was_watched_has_the_proof(tmp_path: Path) -> Non
     notary = small.notary(tmp_path)
     with running(tmp_path / "witness", note.Verifier.parse(notary.log)) as one:
         notary._witnesses = [Asked(one.verifier, one.url)]
+        asyncio.run(asyncio.wait_for(test(one), 60))
+
+
+def test_an_attempt_that_goes_on_asks_again_where_nobody_cosigned(tmp_path: Path) -> None:
+    notary = small.notary(tmp_path)
+
+    async def test(one: RunningWitness) -> None:
+        async def lost_once(trainer: Trainer) -> None:
+            await trainer.describe()
+            await trainer.begin()
+            if trainer.number == 1:
+                await asyncio.wait({*trainer.manager._witnessing.values()})
+                notary._witnesses = [Asked(one.verifier, one.url)]
+                raise Killed
+            await trainer.train()
+
+        async with managed(tmp_path, Here(lost_once)) as manager:
+            view = await manager.submit(small.request(), who="api")
+            await until(manager, view["run_id"], "succeeded")
+            folder = manager.registry.folder(view["run_id"])
+            proof = InclusionProof.parse(folder.paths.seal_beginning.read_bytes())
+            assert proof.cosigned_by([one.verifier])
+
+    with running(tmp_path / "witness", note.Verifier.parse(notary.log)) as one:
+        notary._witnesses = [Asked(one.verifier, "http://127.0.0.1:9")]  # nobody listens there
         asyncio.run(asyncio.wait_for(test(one), 60))
 
 

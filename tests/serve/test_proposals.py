@@ -197,6 +197,16 @@ def test_each_bad_field_is_named(
     against(tmp_path, test)
 
 
+def test_a_move_of_the_phase_is_refused_as_nothing_verifies_its_probe(tmp_path: Path) -> None:
+    async def test(client: httpx.AsyncClient, _: Manager) -> None:
+        move = {"to": "stage2", "probe_sha256": "0" * 64}
+        answer = await client.post(PROPOSALS, json=draft(phase=move))
+        assert (answer.status_code, answer.json()["field"]) == (409, "phase")
+        assert (await client.get(PROPOSALS)).json()["total"] == 0
+
+    against(tmp_path, test)
+
+
 def test_a_draft_from_a_run_takes_its_training_and_measures(tmp_path: Path) -> None:
     async def test(client: httpx.AsyncClient, manager: Manager) -> None:
         run_id = (await client.post(RUNS, json=small.request())).json()["run_id"]
