@@ -679,7 +679,7 @@ def test_a_manager_of_the_same_session_adopts_the_trainer(tmp_path: Path) -> Non
         async def work(trainer: Trainer) -> None:
             await trainer.describe()
             await go_on.wait()
-            trainer.manager = cluster.manager or trainer._manager
+            trainer.manager = cluster.manager or trainer.manager
             await trainer.train()
 
         cluster = Here(work)
