@@ -4,7 +4,7 @@ Only Ray is left out: a method's `remote` calls it here.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,23 @@ async def _pieces(answer: AsyncIterator[Any]) -> AsyncIterator[Any]:
 
 async def _ready(piece: Any) -> Any:
     return piece
+
+
+Test = Callable[[httpx.AsyncClient, Manager], Awaitable[None]]
+"""A test with a client of an application, and the manager behind it."""
+
+
+def against(home: Path, test: Test, *, cluster: Here | None = None, **settings: Any) -> None:
+    """Run a test's coroutine with a client of an application of its own; it ends in two minutes."""
+
+    async def go() -> None:
+        async with (
+            application(home, cluster or Here(cpus=0), **settings) as (behind, manager),
+            client(behind) as asking,
+        ):
+            await asyncio.wait_for(test(asking, manager), 120)
+
+    asyncio.run(go())
 
 
 @asynccontextmanager

@@ -1,7 +1,6 @@
 """Accounts over HTTP: tokens shown once, sessions of browsers, quotas, usage, the journal."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +12,9 @@ from evidence import canonical, digest
 from serve.guard import COOKIE
 from tests.cluster import small
 from tests.cluster.here import Here, until
-from tests.serve import inside
-from tests.serve.inside import BASE, TOKEN
+from tests.serve.inside import BASE, TOKEN, against
 
-Test = Callable[[httpx.AsyncClient, Manager], Awaitable[None]]
 RUNS = "/api/training/runs"
-
-
-def against(home: Path, test: Test, *, cluster: Here | None = None, **settings: Any) -> None:
-    async def go() -> None:
-        async with (
-            inside.application(home, cluster or Here(cpus=0), **settings) as (behind, manager),
-            inside.client(behind) as client,
-        ):
-            await asyncio.wait_for(test(client, manager), 30)
-
-    asyncio.run(go())
 
 
 async def made(client: httpx.AsyncClient, name: str = "alice", **key: Any) -> dict[str, Any]:

@@ -1,9 +1,7 @@
 """The whole application before a real manager, without Ray: every route's good and bad answers."""
 
-import asyncio
 import io
 import zipfile
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,24 +16,10 @@ from serve import app
 from serve.routes import docs
 from tests.cluster import small
 from tests.cluster.here import Here, until
-from tests.serve import inside
+from tests.serve.inside import against
 from trainers.recipes import names
 
-Test = Callable[[httpx.AsyncClient, Manager], Awaitable[None]]
 RUNS = "/api/training/runs"
-
-
-def against(home: Path, test: Test, *, cluster: Here | None = None, **settings: Any) -> None:
-    """Run a test's coroutine with a client of an application of its own."""
-
-    async def go() -> None:
-        async with (
-            inside.application(home, cluster or Here(cpus=0), **settings) as (behind, manager),
-            inside.client(behind) as client,
-        ):
-            await asyncio.wait_for(test(client, manager), 30)
-
-    asyncio.run(go())
 
 
 async def submitted(client: httpx.AsyncClient, **overrides: Any) -> str:

@@ -2,7 +2,6 @@
 
 import asyncio
 import shutil
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,23 +14,11 @@ from tests.cluster import small
 from tests.cluster.here import Here, until
 from tests.governance.proposing import ETHICS, HARMS
 from tests.serve import inside
-from tests.serve.inside import TOKEN
+from tests.serve.inside import TOKEN, against
 from tests.serve.test_accounts import bearer, made
 
-Test = Callable[[httpx.AsyncClient, Manager], Awaitable[None]]
 RUNS, PROPOSALS = "/api/training/runs", "/api/proposals"
 UNKNOWN = "prop-00000000000000000000000000"
-
-
-def against(home: Path, test: Test, *, cluster: Here | None = None, **settings: Any) -> None:
-    async def go() -> None:
-        async with (
-            inside.application(home, cluster or Here(cpus=0), **settings) as (behind, manager),
-            inside.client(behind) as client,
-        ):
-            await asyncio.wait_for(test(client, manager), 120)
-
-    asyncio.run(go())
 
 
 def draft(**changes: Any) -> dict[str, Any]:
