@@ -5,7 +5,7 @@ log/      every commitment, record of a checkpoint, seal, verdict and audit, in 
 """
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -196,14 +196,14 @@ class Notary:
                 self._log.publish(cosigned)
         return cosigned
 
-    def entries(self) -> list[bytes]:
-        """Return every entry of the log, in order.
+    def entries(self, wanted: Callable[[bytes], bool] = lambda _: True) -> list[bytes]:
+        """Return the entries of the log that are wanted, in order; all are read.
 
         Raises:
             IntegrityError: The log is damaged.
         """
         with self._turn:
-            return list(self._log.entries())
+            return [entry for entry in self._log.entries() if wanted(entry)]
 
     # -- readers -----------------------------------------------------------------------------
 

@@ -81,7 +81,7 @@ class ProposalDesk:
         self._queue = Queue(
             settings.home / "proposals",
             keys=read_history(notary.keyring.history),
-            logged=[entry for entry in notary.entries() if records.is_one(entry)],
+            logged=notary.entries(records.is_one),
             sign=notary.sign,
             enter=notary.enter,
             keeping=Keeping(
