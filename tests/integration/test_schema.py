@@ -17,9 +17,14 @@ from serve.local import LocalService
 
 pytestmark = pytest.mark.ray
 
-NOT_FUZZED = ("/api/events/training", "/api/datasets/{name}/fetch", "/api/verify")
-"""A stream does not end by itself, a fetch would load CIFAR-10, a pack is no JSON; each has its own
-tests."""
+NOT_FUZZED = (
+    "/api/events/training",
+    "/api/events/proposals",
+    "/api/datasets/{name}/fetch",
+    "/api/verify",
+)
+"""Streams do not end by themselves, a fetch would load CIFAR-10, a pack is no JSON; each has tests
+of its own."""
 
 EXCLUDED = [
     ignored_auth,
