@@ -69,7 +69,8 @@ def test_every_get_route_has_the_stated_headers(http: httpx.Client) -> None:
 
 def test_every_route_but_the_open_ones_needs_the_token(service: LocalService) -> None:
     open_paths = (
-        "/healthz", "/readyz", "/api/openapi.json", "/api/docs", "/.well-known/zeropoint/keys",
+        "/healthz", "/readyz", "/api/health", "/api/openapi.json", "/api/docs",
+        "/.well-known/zeropoint/keys",
     )  # fmt: skip
     with httpx.Client(base_url=service.url, timeout=30) as http:
         for route in sorted(app.routes()):
